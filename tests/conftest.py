@@ -1,0 +1,47 @@
+"""Markers by folder, hypothesis profiles, and the count of vector cases that ran."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_FOLDER_MARKERS = ("sim", "interop", "netns", "e2e", "slow")
+_ran: Counter[str] = Counter()
+
+settings.register_profile("dev", max_examples=50, deadline=None)
+settings.register_profile(
+    "ci",
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("long", max_examples=5000, deadline=None)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    root = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(root).parts[0]
+        if folder in _FOLDER_MARKERS:
+            item.add_marker(getattr(pytest.mark, folder))
+
+
+def pytest_runtest_call(item: pytest.Item) -> None:
+    marker = item.get_closest_marker("vector")
+    if marker is not None:
+        _ran[marker.args[0]] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _ran:
+        terminalreporter.section("vector cases that ran")
+        for file, count in sorted(_ran.items()):
+            terminalreporter.write_line(f"{file}: {count}")

@@ -1,0 +1,3 @@
+"""The zt command: chooses an engine, runs one command, returns an exit code."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What people and machines read."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Several paths to one peer used as one."""
+
+from __future__ import annotations

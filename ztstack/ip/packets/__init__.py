@@ -1,0 +1,3 @@
+"""Internet bytes and their meaning."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The role of a private root."""
+
+from __future__ import annotations
