@@ -23,7 +23,7 @@ def load(file: str) -> dict[str, Any]:
 
 def cases(file: str, *kinds: str, informational: bool = False) -> list[Any]:
     """Return the cases of these kinds as pytest parameters, marked so that the run counts them."""
-    chosen = [
+    return [
         pytest.param(
             case,
             id=f"{file.removesuffix('.json')}-{number}-{case.get('kind')}",
@@ -33,4 +33,3 @@ def cases(file: str, *kinds: str, informational: bool = False) -> list[Any]:
         if (not kinds or case.get("kind") in kinds)
         and (informational or not case.get("informational"))
     ]
-    return chosen
