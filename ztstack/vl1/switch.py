@@ -1,0 +1,602 @@
+"""The VL1 machine: datagrams in, messages out; messages in, datagrams out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from ztstack.base.address import Address
+from ztstack.base.codec import Reader, Writer
+from ztstack.base.datagram import Datagram
+from ztstack.base.endpoint import Endpoint, Scope
+from ztstack.base.entropy import Entropy
+from ztstack.base.errors import DecodeError, Drop
+from ztstack.base.timers import SECOND, earliest
+from ztstack.base.trace import Tracer
+from ztstack.crypto.identity import Identity
+from ztstack.vl1.armor import open_packet
+from ztstack.vl1.assembly import Assembly
+from ztstack.vl1.contact import Contact
+from ztstack.vl1.events import Event, IdentityCollision, IdentityLearned, Inbound, InboundBurst
+from ztstack.vl1.hello import HelloExchange
+from ztstack.vl1.keepalive import KeepAlive
+from ztstack.vl1.outbox import Outbox
+from ztstack.vl1.path import NEVER, Path, PathKey
+from ztstack.vl1.peer import Peer
+from ztstack.vl1.relay import Relay
+from ztstack.vl1.surface import Surface
+from ztstack.vl1.topology import PathPolicy, Topology
+from ztstack.vl1.train import PREFIX_BYTES, burst_of, may_open, open_train
+from ztstack.vl1.whois import Held, Queued, WhoisExchange
+from ztstack.wire.compression import decompress
+from ztstack.wire.header import (
+    COMPRESSED,
+    ENVELOPE_OFFSET,
+    FLAGS_OFFSET,
+    HEADER_BYTES,
+    HOPS_MASK,
+    MAX_PACKET,
+    SUITE_POLY1305,
+    SUITE_TRUSTED,
+    decode_fragment,
+    decode_header,
+    is_fragment,
+)
+from ztstack.wire.replies import Error, Ok
+from ztstack.wire.verbs import PROTOCOL_AES, VERB_MASK, ErrorCode, Verb
+from ztstack.wire.world import World
+
+__all__ = ["Inbound", "InboundBurst", "PathPolicy", "PeerStatus", "Switch"]
+
+HOUSEKEEPING_US: Final = 30 * SECOND
+BEACON_BYTES: Final = 13
+BEACON_US: Final = 5 * SECOND // 2
+INBOUND_LIMIT: Final = 4096
+"""Messages that the owner has not taken yet."""
+
+
+class PeerStatus(NamedTuple):
+    """A peer for people: `version` is empty and `latency_ms` None while they are unknown."""
+
+    address: Address
+    version: str
+    latency_ms: int | None
+    paths: tuple[Endpoint, ...]
+
+
+class Switch:
+    """Carries authentic messages between node addresses over whatever path there is."""
+
+    def __init__(
+        self,
+        now: int,
+        identity: Identity,
+        planet: World,
+        entropy: Entropy,
+        tracer: Tracer,
+        policy: PathPolicy = PathPolicy(),  # noqa: B008 - an immutable value
+    ) -> None:
+        self._now = now
+        self._tracer = tracer
+        self._events: list[Event] = []
+        self._inbound: list[Inbound | InboundBurst] = []
+        self._assembly = Assembly()
+        self._topology = Topology(now, identity, planet, policy)
+        self._outbox = Outbox(self._topology, entropy, tracer)
+        self._surface = Surface()
+        parts = (self._topology, self._outbox)
+        self._hello = HelloExchange(*parts, self._surface, tracer, self._events)
+        self._contact = Contact(*parts, self._hello, self._surface, tracer, self._events)
+        self._whois = WhoisExchange(*parts, tracer)
+        self._relay = Relay(*parts, tracer)
+        self._keepalive = KeepAlive(
+            now, self._topology, self._hello, self._contact, self._whois, entropy, self._events
+        )
+        self._me = identity.address.packed
+        self._housekeeping_at = now + HOUSEKEEPING_US
+        self._beacon_at = NEVER
+        self._handlers: dict[int, Callable[[int, Peer, Inbound], None]] = {
+            Verb.NOP: self._receive_other,
+            Verb.HELLO: self._receive_late_hello,
+            Verb.ERROR: self._receive_error,
+            Verb.OK: self._receive_ok,
+            Verb.WHOIS: self._receive_whois,
+            Verb.RENDEZVOUS: self._receive_rendezvous,
+            Verb.ECHO: self._receive_echo,
+            Verb.PUSH_DIRECT_PATHS: self._receive_push,
+            # Bonding is not spoken; these are ignored and are no sign of life (vl1 section 4.1).
+            Verb.ACK: self._ignore,
+            Verb.QOS_MEASUREMENT: self._ignore,
+            Verb.PATH_NEGOTIATION_REQUEST: self._ignore,
+            Verb.REMOTE_TRACE: self._receive_other,
+        }
+
+    # Commands.
+
+    def set_sockets(self, now: int, sockets: list[tuple[int, Endpoint]]) -> None:
+        """Name the local sockets and the addresses at which they can be reached."""
+        self._now = now
+        self._contact.set_sockets(sockets)
+        self._keepalive.restart(now)
+
+    def set_forbidden(self, networks: list[tuple[bytes, int]]) -> None:
+        """Name the subnets of joined networks: they are never physical paths."""
+        self._topology.set_forbidden(networks)
+
+    def set_always_contact(self, addresses: frozenset[Address]) -> None:
+        """Name peers that are kept reachable without traffic, other than upstreams."""
+        self._topology.always_contact = addresses
+
+    def send(
+        self, now: int, destination: Address, verb: int, payload: bytes, *, compress: bool = False
+    ) -> None:
+        """Send a message; it waits a bounded time if the destination is not known yet."""
+        self._now = now
+        self._send(now, Queued(now, destination, verb, payload, compress))
+
+    def _send(self, now: int, message: Queued) -> None:
+        if message.destination == self._topology.address:
+            return
+        peer = self._topology.peers.get(message.destination)
+        if peer is None:
+            self._whois.queue(message)
+            self._whois.request(now, message.destination)
+            return
+        if not peer.entries and peer.cached:
+            self._greet_cached(now, peer)
+        if not self._outbox.send(
+            now, peer, message.verb, message.payload, compress=message.compress
+        ):
+            self._whois.queue(message)
+
+    def send_frames(
+        self,
+        now: int,
+        destination: Address,
+        prefix: bytes,
+        packets: Sequence[tuple[bytes, bytes | memoryview]],
+    ) -> None:
+        """Send FRAME messages; each is `prefix` (verb, network, ethertype), header and body."""
+        self._now = now
+        peer = self._topology.peers.get(destination)
+        if peer is not None:
+            if not peer.entries and peer.cached:
+                self._greet_cached(now, peer)
+            if self._outbox.send_frames(now, peer, prefix, packets):
+                return
+        verb, rest = prefix[0], prefix[1:]
+        for header, body in packets:
+            self.send(now, destination, verb, b"".join((rest, header, body)))
+
+    def _greet_cached(self, now: int, peer: Peer) -> None:
+        """Say HELLO where the peer was when it was last seen, once."""
+        endpoints, peer.cached = peer.cached, []
+        self._contact.greet(now, peer, endpoints)
+
+    def reply_ok(
+        self, now: int, inbound: Inbound, body: bytes, in_re_verb: int | None = None
+    ) -> None:
+        """Answer a message on the path on which it came."""
+        w = Writer()
+        verb = inbound.verb if in_re_verb is None else in_re_verb
+        Ok(verb, inbound.packet_id, body).encode(w)
+        self._reply(now, inbound, Verb.OK, w.getvalue())
+
+    def reply_error(self, now: int, inbound: Inbound, code: int, body: bytes) -> None:
+        w = Writer()
+        Error(inbound.verb, inbound.packet_id, code, body).encode(w)
+        self._reply(now, inbound, Verb.ERROR, w.getvalue())
+
+    def _reply(self, now: int, inbound: Inbound, verb: int, payload: bytes) -> None:
+        self._now = now
+        peer = self._topology.peers.get(inbound.source)
+        if peer is not None:
+            path = self._topology.path(*inbound.path)
+            self._outbox.reply(now, peer, path, verb, payload)
+
+    def accept(self, now: int, inbound: Inbound | InboundBurst, *, trusted: bool) -> None:
+        """Count a message as received: its owner took it (vl1 section 6.4)."""
+        self._now = now
+        peer = self._topology.peers.get(inbound.source)
+        if peer is not None:
+            verb = inbound.verb if isinstance(inbound, Inbound) else Verb.FRAME
+            self._received(now, peer, inbound.path, inbound.hops, verb, trusted=trusted)
+
+    def request_identity(self, now: int, address: Address) -> None:
+        """Ask who has an address; IdentityLearned tells when it is known."""
+        self._now = now
+        if address in self._topology.peers:
+            self._events.append(IdentityLearned(address))
+        else:
+            self._whois.request(now, address)
+
+    def offer_world(self, now: int, world: World) -> bool:
+        """Take a planet if it replaces ours by the rules; tell whether it did."""
+        self._now = now
+        return self._topology.offer(now, world)
+
+    def identity_validated(self, now: int, identity: Identity, *, ok: bool) -> None:
+        """Answer ValidateIdentity."""
+        self._now = now
+        waiting = self._hello.validated(now, identity, ok=ok)
+        if waiting is None:
+            return
+        key, packet = waiting
+        self._events.append(IdentityLearned(identity.address))
+        self._receive_hello(now, key, packet)
+        self._flush(now)
+
+    # Views.
+
+    @property
+    def world(self) -> World:
+        return self._topology.world
+
+    def identity_of(self, address: Address) -> Identity | None:
+        if address == self._topology.address:
+            return self._topology.identity.public
+        peer = self._topology.peers.get(address)
+        return peer.identity if peer is not None else None
+
+    def upstreams(self) -> list[Address]:
+        return list(self._topology.roots)
+
+    def is_upstream(self, address: Address) -> bool:
+        return self._topology.is_upstream(address)
+
+    def best_upstream(self) -> Address | None:
+        peer = self._topology.best_upstream(self._now)
+        return peer.address if peer is not None else None
+
+    @property
+    def is_online(self) -> bool:
+        return self._keepalive.is_online
+
+    def has_direct_path(self, now: int, address: Address) -> bool:
+        peer = self._topology.peers.get(address)
+        return peer is not None and peer.best_path(now) is not None
+
+    def peers(self, now: int) -> list[PeerStatus]:
+        """Return the peers heard of, each with its usable paths, the best first."""
+        result = []
+        for peer in self._topology.peers.values():
+            if peer.last_receive == NEVER and not self._topology.is_upstream(peer.address):
+                continue
+            paths = [entry.path for entry in peer.entries if not entry.is_expired(now)]
+            paths.sort(key=lambda path: path.quality(now))
+            known = f"{peer.major}.{peer.minor}.{peer.revision}" if peer.protocol else ""
+            latency = paths[0].latency_ms if paths else None
+            remotes = tuple(path.key.remote for path in paths)
+            result.append(PeerStatus(peer.address, known, latency, remotes))
+        return result
+
+    # The peer cache.
+
+    def load_peers(self, now: int, records: list[bytes]) -> None:
+        """Restore what `peer_records` gave; bad records are skipped."""
+        for record in records:
+            try:
+                self._topology.restore(Peer.decode_record(now, self._topology.identity, record))
+            except DecodeError:
+                self._tracer.drop(Drop.MALFORMED, "peer cache")
+
+    def peer_records(self) -> dict[Address, bytes]:
+        """Return a record of each peer that is worth remembering (vl1 section 9)."""
+        return {
+            peer.address: peer.encode_record()
+            for peer in self._topology.peers.values()
+            if peer.protocol
+        }
+
+    # Datagrams in.
+
+    def receive(self, now: int, datagram: Datagram) -> None:
+        """Take one datagram; whatever it holds, this does not raise."""
+        self._now = now
+        path = self._topology.path(datagram.socket, datagram.remote)
+        path.last_in = now
+        self._receive(now, path, datagram.data)
+
+    def receive_train(
+        self, now: int, socket: int, remote: Endpoint, view: memoryview, step: int
+    ) -> None:
+        """Take datagrams of `step` bytes that lie side by side; the last may be shorter.
+
+        The view is not used after the call. Named by tests/bench/stream.py.
+        """
+        self._now = now
+        path = self._topology.path(socket, remote)
+        path.last_in = now
+        at, size = 0, len(view)
+        while at < size and may_open(view[at:], step) and view[at + 8 : at + 13] == self._me:
+            source = Address(int.from_bytes(view[at + 13 : at + 18], "big"))
+            peer = self._topology.peers.get(source)
+            if peer is None:
+                break
+            consumed = self._open_train(now, path, peer, view[at:], step)
+            if not consumed:
+                break
+            at += consumed
+        while at < size:
+            self._receive(now, path, bytes(view[at : at + step]))
+            at += step
+
+    def _open_train(self, now: int, path: Path, peer: Peer, view: memoryview, step: int) -> int:
+        try:
+            keys = peer.keys.aes
+        except DecodeError:
+            self._tracer.drop(Drop.BAD_IDENTITY, "switch")
+            return 0
+        opened = open_train(keys, view, step)
+        for _ in range(opened.refused):
+            self._tracer.drop(Drop.BAD_MAC, "switch")
+        if not opened.starts:
+            return opened.consumed
+        # A peer that speaks suite 3 understands it, even if its HELLO was lost.
+        peer.protocol = max(peer.protocol, PROTOCOL_AES)
+        hops = view[FLAGS_OFFSET] & HOPS_MASK
+        arena, starts, lengths = opened.arena, opened.starts, opened.lengths
+        first, total = 0, len(starts)
+        while first < total:
+            start = starts[first]
+            prefix = bytes(arena[start : start + PREFIX_BYTES])
+            last = first + 1
+            if prefix[0] == Verb.FRAME:
+                while last < total and arena.startswith(prefix, starts[last]):
+                    last += 1
+                self._put(
+                    InboundBurst(
+                        peer.address, path.key, hops, prefix, burst_of(opened, first, last)
+                    )
+                )
+            else:
+                packet_id = int.from_bytes(opened.packet_ids[first], "big")
+                body = bytes(arena[start : start + lengths[first]])
+                self._dispatch(now, path, peer, hops, packet_id, body)
+            first = last
+        return opened.consumed
+
+    def _receive(self, now: int, path: Path, data: bytes) -> None:
+        try:
+            if is_fragment(data):
+                self._receive_fragment(now, path, data)
+            elif len(data) >= HEADER_BYTES:
+                self._receive_packet(now, path, data)
+            elif len(data) == BEACON_BYTES:
+                self._receive_beacon(now, path, data)
+            else:
+                self._tracer.drop(Drop.MALFORMED, "switch")
+        except DecodeError:
+            self._tracer.drop(Drop.MALFORMED, "switch")
+
+    def _receive_fragment(self, now: int, path: Path, data: bytes) -> None:
+        header = decode_fragment(data)
+        if header.destination != self._topology.address:
+            self._relay.forward(now, path, data, header.destination, None)
+            return
+        packet = self._assemble(now, data)
+        if packet is not None:
+            self._receive_whole(now, path, packet)
+
+    def _receive_packet(self, now: int, path: Path, data: bytes) -> None:
+        header = decode_header(data)
+        if header.destination != self._topology.address:
+            self._relay.forward(now, path, data, header.destination, header.source)
+            return
+        if header.is_fragmented:
+            packet = self._assemble(now, data)
+            if packet is not None:
+                self._receive_whole(now, path, packet)
+            return
+        if len(data) > MAX_PACKET:
+            self._tracer.drop(Drop.TOO_LONG, "switch")
+            return
+        self._receive_whole(now, path, data)
+
+    def _assemble(self, now: int, data: bytes) -> bytes | None:
+        try:
+            return self._assembly.add(now, data)
+        except DecodeError:
+            self._tracer.drop(Drop.BAD_FRAGMENT, "switch")
+            return None
+
+    def _receive_whole(self, now: int, path: Path, packet: bytes) -> None:
+        """Open a whole packet for us (vl1 section 3.7)."""
+        header = decode_header(packet)
+        if header.source == self._topology.address:
+            self._tracer.drop(Drop.FROM_SELF, "switch")
+            return
+        if header.suite == SUITE_TRUSTED:
+            self._tracer.drop(Drop.UNTRUSTED_PATH, "switch")
+            return
+        if header.suite == SUITE_POLY1305 and packet[ENVELOPE_OFFSET] & VERB_MASK == Verb.HELLO:
+            self._receive_hello(now, path.key, packet)
+            return
+        peer = self._topology.peers.get(header.source)
+        if peer is None:
+            self._whois.hold(Held(now, header.source, path.key, packet))
+            self._whois.request(now, header.source)
+            return
+        try:
+            body = open_packet(peer.keys, packet)
+        except DecodeError:
+            self._tracer.drop(Drop.BAD_MAC, "switch")
+            return
+        self._dispatch(now, path, peer, header.hops, header.packet_id, body)
+
+    def _dispatch(
+        self, now: int, path: Path, peer: Peer, hops: int, packet_id: int, body: bytes
+    ) -> None:
+        verb, payload = body[0], body[1:]
+        if verb & COMPRESSED and payload:
+            try:
+                payload = decompress(payload)
+            except DecodeError:
+                self._tracer.drop(Drop.BAD_COMPRESSION, "switch")
+                return
+        message = Inbound(peer.address, path.key, hops, verb & VERB_MASK, packet_id, payload)
+        handler = self._handlers.get(message.verb, self._pass_on)
+        try:
+            handler(now, peer, message)
+        except DecodeError:
+            self._tracer.drop(Drop.MALFORMED, "switch")
+
+    def _put(self, inbound: Inbound | InboundBurst) -> None:
+        if len(self._inbound) >= INBOUND_LIMIT:
+            self._tracer.drop(Drop.QUEUE_FULL, "switch")
+            return
+        self._inbound.append(inbound)
+
+    # Handlers of verbs.
+
+    def _pass_on(self, now: int, peer: Peer, message: Inbound) -> None:
+        del now, peer
+        self._put(message)
+
+    def _ignore(self, now: int, peer: Peer, message: Inbound) -> None:
+        del now, peer, message
+
+    def _receive_other(self, now: int, peer: Peer, message: Inbound) -> None:
+        self._received(now, peer, message.path, message.hops, message.verb)
+
+    def _receive_hello(self, now: int, key: PathKey, packet: bytes) -> None:
+        header = decode_header(packet)
+        try:
+            taken = self._hello.receive(now, header, key, packet)
+        except DecodeError:
+            self._tracer.drop(Drop.BAD_MAC, "hello")
+            return
+        if taken is None:
+            return
+        peer, scope = taken
+        self._surface_changed(now, scope, key)
+        self._received(now, peer, key, header.hops, Verb.HELLO)
+        self._flush(now)
+
+    def _receive_late_hello(self, now: int, peer: Peer, message: Inbound) -> None:
+        # HELLO is never encrypted; one that is counts as nothing but a sign of life.
+        self._receive_other(now, peer, message)
+
+    def _receive_error(self, now: int, peer: Peer, message: Inbound) -> None:
+        error = Error.decode(Reader(message.payload))
+        if error.code == ErrorCode.IDENTITY_COLLISION:
+            if self._topology.is_upstream(peer.address):
+                self._events.append(IdentityCollision(peer.address))
+            else:
+                self._tracer.drop(Drop.NOT_UPSTREAM, "switch")
+            self._receive_other(now, peer, message)
+            return
+        self._put(message)
+
+    def _receive_ok(self, now: int, peer: Peer, message: Inbound) -> None:
+        ok = Ok.decode(Reader(message.payload))
+        if not self._outbox.is_expected(ok.in_re_packet_id):
+            self._tracer.drop(Drop.UNEXPECTED_REPLY, "switch")
+            return
+        match ok.in_re_verb:
+            case Verb.HELLO:
+                scope = self._hello.receive_ok(now, peer, message.path, message.hops, ok)
+                self._surface_changed(now, scope, message.path)
+            case Verb.WHOIS:
+                for learned in self._whois.receive_ok(now, peer, ok):
+                    self._events.append(IdentityLearned(learned.address))
+                    self._contact.identity_learned(now, learned)
+            case Verb.ECHO:
+                pass
+            case _:
+                self._put(message)
+                return
+        self._receive_other(now, peer, message)
+        self._flush(now)
+
+    def _receive_whois(self, now: int, peer: Peer, message: Inbound) -> None:
+        if self._whois.receive(now, peer, message.path, message.packet_id, message.payload):
+            self._receive_other(now, peer, message)
+
+    def _receive_rendezvous(self, now: int, peer: Peer, message: Inbound) -> None:
+        self._contact.receive_rendezvous(now, peer, message.path, message.payload)
+        self._receive_other(now, peer, message)
+
+    def _receive_push(self, now: int, peer: Peer, message: Inbound) -> None:
+        self._contact.receive_push(now, peer, message.path, message.payload)
+        self._receive_other(now, peer, message)
+
+    def _receive_echo(self, now: int, peer: Peer, message: Inbound) -> None:
+        if not self._topology.path(*message.path).allow_echo(now):
+            self._tracer.drop(Drop.RATE_LIMITED, "echo")
+            return
+        self.reply_ok(now, message, message.payload)
+        self._receive_other(now, peer, message)
+
+    def _receive_beacon(self, now: int, path: Path, data: bytes) -> None:
+        source = Address(int.from_bytes(data[8:13], "big"))
+        peer = self._topology.peers.get(source)
+        if peer is None or not self._topology.is_acceptable(source, path.key.remote):
+            self._tracer.drop(Drop.UNKNOWN_PEER, "beacon")
+        elif now - self._beacon_at >= BEACON_US:
+            self._beacon_at = now
+            self._outbox.reply(now, peer, path, Verb.NOP, b"")
+
+    # Bookkeeping.
+
+    def _received(
+        self, now: int, peer: Peer, key: PathKey, hops: int, verb: int, *, trusted: bool = False
+    ) -> None:
+        had_path = bool(peer.entries)
+        self._contact.received(now, peer, key, hops, verb, trusted=trusted)
+        if self._topology.is_upstream(peer.address):
+            self._keepalive.heard(peer)
+            if not had_path and peer.entries:
+                self._whois.ask_now(now)
+                self._flush(now)
+
+    def _surface_changed(self, now: int, scope: Scope | None, key: PathKey) -> None:
+        if scope is not None:
+            self._contact.reset_scope(now, scope, len(key.remote.ip))
+
+    def _flush(self, now: int) -> None:
+        """Try again what waits for an identity or a path."""
+        if not self._whois.is_waiting:
+            return
+        for message in self._whois.take_queued(now):
+            self._send(now, message)
+        for held in self._whois.take_held(now):
+            path = self._topology.path(*held.path)
+            try:
+                self._receive_whole(now, path, held.packet)
+            except DecodeError:
+                self._tracer.drop(Drop.MALFORMED, "switch")
+
+    # Time.
+
+    def handle_timer(self, now: int) -> None:
+        self._now = now
+        self._keepalive.handle_timer(now)
+        due = self._whois.next_timer()
+        if due is not None and due <= now:
+            self._whois.handle_timer(now)
+            self._flush(now)
+        if now >= self._housekeeping_at:
+            self._housekeeping_at = now + HOUSEKEEPING_US
+            self._topology.clean(now)
+            self._surface.clean(now)
+
+    def next_timer(self) -> int | None:
+        return earliest(
+            self._keepalive.next_timer(), self._whois.next_timer(), self._housekeeping_at
+        )
+
+    # Outputs.
+
+    def take_datagrams(self) -> list[Datagram]:
+        return self._outbox.take()
+
+    def take_inbound(self) -> list[Inbound | InboundBurst]:
+        inbound, self._inbound = self._inbound, []
+        return inbound
+
+    def take_events(self) -> list[Event]:
+        # The parts share this list, so it is emptied and not replaced.
+        events = self._events[:]
+        self._events.clear()
+        return events

@@ -1,0 +1,191 @@
+"""Who is known and where: peers, paths, the planet, upstreams, and what may be a path."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from ztstack.base.address import Address
+from ztstack.base.endpoint import Endpoint, Scope
+from ztstack.base.timers import SECOND
+from ztstack.crypto.identity import Identity
+from ztstack.vl1.path import Path, PathKey
+from ztstack.vl1.peer import PATH_EXPIRY_US, Peer
+from ztstack.wire.world import Root, World
+
+PEERS_LIMIT: Final = 16_384
+PATHS_LIMIT: Final = 32_768
+UPSTREAM_SILENT_US: Final = 35 * SECOND
+"""An upstream that missed three keep-alives is relayed through only if no other is heard."""
+
+_PATH_SCOPES: Final = frozenset((Scope.PSEUDO_PRIVATE, Scope.GLOBAL, Scope.SHARED, Scope.PRIVATE))
+# Addresses of a tunnel broker, which the protocol never uses (vl1 section 6.10).
+_REFUSED_PREFIX: Final = bytes.fromhex("20010470")
+
+
+class PathPolicy(NamedTuple):
+    """What differs from the official rules; `allow_loopback` makes a lab on one machine work."""
+
+    allow_loopback: bool = False
+
+
+def in_subnet(ip: bytes, network: bytes, bits: int) -> bool:
+    """Tell whether `ip` shares the first `bits` bits with `network` of the same family."""
+    if len(ip) != len(network):
+        return False
+    shift = len(ip) * 8 - bits
+    return int.from_bytes(ip, "big") >> shift == int.from_bytes(network, "big") >> shift
+
+
+class Topology:
+    """The tables of VL1."""
+
+    def __init__(self, now: int, identity: Identity, planet: World, policy: PathPolicy) -> None:
+        self.identity = identity
+        self.address = identity.address
+        self.policy = policy
+        self.world = planet
+        self.peers: dict[Address, Peer] = {}
+        self.paths: dict[PathKey, Path] = {}
+        self.roots: dict[Address, Root] = {}
+        self.am_upstream = False
+        self.always_contact: frozenset[Address] = frozenset()
+        self._forbidden: list[tuple[bytes, int]] = []
+        self._adopt(now)
+
+    # Worlds.
+
+    def _adopt(self, now: int) -> None:
+        self.roots = {}
+        self.am_upstream = False
+        for root in self.world.roots:
+            if root.identity == self.identity.public:
+                self.am_upstream = True
+            elif root.identity.address != self.address:
+                self.roots[root.identity.address] = root
+                if root.identity.address not in self.peers:
+                    self.add(now, root.identity)
+
+    def offer(self, now: int, world: World) -> bool:
+        """Take a newer planet, signed by the key of the one we have (vl1 section 5.4)."""
+        if not world.is_planet or not self.world.should_be_replaced_by(world):
+            return False
+        self.world = world
+        self._adopt(now)
+        return True
+
+    # Upstreams.
+
+    def is_upstream(self, address: Address) -> bool:
+        return address in self.roots
+
+    def best_upstream(self, now: int) -> Peer | None:
+        """Return the upstream that relays and answers WHOIS; ties go to the larger address."""
+        best: Peer | None = None
+        best_rank: tuple[bool, int] = (True, 0)
+        for address in sorted(self.roots):
+            peer = self.peers.get(address)
+            if peer is None:
+                continue
+            silent = now - peer.last_receive >= UPSTREAM_SILENT_US
+            rank = (silent, peer.relay_quality(now))
+            if best is None or rank <= best_rank:
+                best, best_rank = peer, rank
+        return best
+
+    # Peers.
+
+    def add(self, now: int, identity: Identity) -> Peer:
+        """Make a peer of an identity; an existing one is kept."""
+        peer = self.peers.get(identity.address)
+        if peer is None:
+            if len(self.peers) >= PEERS_LIMIT:
+                self._evict_one()
+            peer = Peer(now, self.identity, identity.public)
+            self.peers[peer.address] = peer
+        return peer
+
+    def restore(self, peer: Peer) -> None:
+        """Put a peer of the cache into the table unless it is known."""
+        if peer.address == self.address or len(self.peers) >= PEERS_LIMIT:
+            return
+        known = self.peers.get(peer.address)
+        if known is None:
+            self.peers[peer.address] = peer
+        elif known.identity == peer.identity and not known.protocol:
+            known.set_version(peer.protocol, peer.major, peer.minor, peer.revision)
+            known.cached = peer.cached
+
+    def _evict_one(self) -> None:
+        candidates = (p for p in self.peers.values() if p.address not in self.roots)
+        oldest = min(candidates, key=lambda p: max(p.last_receive, p.created), default=None)
+        if oldest is not None:
+            del self.peers[oldest.address]
+
+    # Paths.
+
+    def path(self, socket: int, remote: Endpoint) -> Path:
+        key = PathKey(socket, remote)
+        path = self.paths.get(key)
+        if path is None:
+            if len(self.paths) >= PATHS_LIMIT:
+                self._drop_paths()
+            path = self.paths[key] = Path(key)
+        return path
+
+    def _drop_paths(self) -> None:
+        """Keep the paths that peers use, and the younger half of the others."""
+        used = self._used_paths()
+        others = [path for key, path in self.paths.items() if key not in used]
+        others.sort(key=lambda path: path.last_in)
+        kept = others[len(others) // 2 :] if len(used) < PATHS_LIMIT // 2 else []
+        self.paths = used | {path.key: path for path in kept}
+
+    def _used_paths(self) -> dict[PathKey, Path]:
+        return {e.path.key: e.path for peer in self.peers.values() for e in peer.entries}
+
+    def route(self, now: int, peer: Peer) -> Path | None:
+        """Choose the physical path of a packet to `peer` (vl1 section 6.6)."""
+        path = peer.best_path(now)
+        if path is not None:
+            return path
+        relay = self.best_upstream(now)
+        if relay is not None and relay is not peer:
+            path = relay.best_path(now)
+            if path is not None:
+                return path
+        return peer.best_path(now, expired_too=True)
+
+    def set_forbidden(self, networks: list[tuple[bytes, int]]) -> None:
+        self._forbidden = networks
+
+    def is_acceptable(self, address: Address, remote: Endpoint) -> bool:
+        """Tell whether `remote` may become a path to the node (vl1 section 6.10)."""
+        ip, scope = remote.ip, remote.scope
+        if scope not in _PATH_SCOPES and not (
+            self.policy.allow_loopback and scope is Scope.LOOPBACK
+        ):
+            return False
+        if not remote.port or ip.startswith(_REFUSED_PREFIX):
+            return False
+        root = self.roots.get(address)
+        if root is not None and root.endpoints and all(e.ip != ip for e in root.endpoints):
+            return False
+        return not any(in_subnet(ip, net, bits) for net, bits in self._forbidden)
+
+    # Housekeeping.
+
+    def clean(self, now: int) -> None:
+        """Forget silent peers and unused paths (vl1 section 6.2).
+
+        A root keeps whom it knows as long as the table has room, because a restarted client is
+        reached sooner by a root that knows it.
+        """
+        if not self.am_upstream:
+            for address, peer in list(self.peers.items()):
+                fresh = peer.is_alive(now) or now - peer.created < PATH_EXPIRY_US
+                if not fresh and address not in self.roots and not peer.cached:
+                    del self.peers[address]
+        used = self._used_paths()
+        for key, path in list(self.paths.items()):
+            if key not in used and not path.is_alive(now):
+                del self.paths[key]
