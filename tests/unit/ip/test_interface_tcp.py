@@ -1,0 +1,121 @@
+"""TCP through whole interfaces: handshake, data, end, errors, and ourselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.ethernet import Host, Wire, ip
+from ztstack.base.errors import ConnectRefused, Drop, PortInUse, Unreachable
+from ztstack.base.frame import Frame
+from ztstack.ip.tcp.connection import Connection
+from ztstack.ip.tcp.listener import Listener
+
+A4, B4 = ip("10.0.0.1"), ip("10.0.0.2")
+A6, B6 = ip("fd00::1"), ip("fd00::2:3456")
+DATA = bytes(range(251)) * 4001  # about a megabyte, and no multiple of any segment size
+
+
+def pair(mtu: int = 2800, *, bursts: bool = True) -> tuple[Host, Host, Wire]:
+    a = Host(1, ["10.0.0.1/24", "fd00::1/64"], mtu)
+    b = Host(2, ["10.0.0.2/24", "fd00::2:3456/64"], mtu)
+    return a, b, Wire(a, b, bursts=bursts)
+
+
+def established(
+    one: Host, wire: Wire, listener: Listener, to: bytes
+) -> tuple[Connection, Connection]:
+    client = one.interface.connect(wire.now, to, listener.port)
+    wire.settle()
+    server = listener.accept()
+    assert server is not None
+    assert client.is_established
+    return client, server
+
+
+def transfer(wire: Wire, source: Connection, target: Connection, data: bytes) -> bytes:
+    view = memoryview(data)
+    received = bytearray()
+    for _ in range(2000):
+        if view:
+            view = view[source.write(wire.now, view) :]
+            if not view:
+                source.shutdown(wire.now)
+        wire.settle()
+        for piece in target.read(wire.now, 1 << 20):
+            received += piece
+        if target.at_eof:
+            return bytes(received)
+        if source.write_room == 0 or not view:
+            wire.wait(1000)
+    raise AssertionError("the transfer does not end")
+
+
+@pytest.mark.parametrize(("a", "b"), [(A4, B4), (A6, B6)])
+@pytest.mark.parametrize(("mtu", "bursts"), [(2800, True), (2800, False), (1280, True)])
+def test_both_directions_and_the_end(a: bytes, b: bytes, mtu: int, bursts: bool) -> None:
+    one, two, wire = pair(mtu, bursts=bursts)
+    listener = two.interface.listen(wire.now, None, 80)
+    client, server = established(one, wire, listener, b)
+    assert (client.local.ip, client.remote) == (a, server.local)
+    assert server.remote == client.local
+    assert transfer(wire, client, server, DATA) == DATA
+    assert transfer(wire, server, client, DATA[::-1]) == DATA[::-1]
+    assert client.fin_acknowledged
+    assert server.fin_acknowledged
+    assert client.error is server.error is None
+    assert one.tracer.drops == two.tracer.drops == []
+    assert max(len(frame.payload) for frame in one.sent + two.sent) <= mtu
+
+
+@pytest.mark.parametrize("to", [A4, A6])
+def test_to_ourselves(to: bytes) -> None:
+    one, _, wire = pair()
+    listener = one.interface.listen(wire.now, to, 0)
+    client, server = established(one, wire, listener, to)
+    assert transfer(wire, client, server, DATA) == DATA
+    assert one.sent == []
+
+
+def test_refused() -> None:
+    one, _, wire = pair()
+    client = one.interface.connect(wire.now, B4, 81)
+    wire.settle()
+    assert isinstance(client.error, ConnectRefused)
+
+
+@pytest.mark.parametrize("to", [ip("10.0.0.77"), ip("fd00::77")])
+def test_nobody_has_the_address(to: bytes) -> None:
+    one, _, wire = pair()
+    client = one.interface.connect(wire.now, to, 80)
+    wire.wait(2_500_000)
+    assert client.error is None
+    wire.wait(1_000_000)
+    assert isinstance(client.error, Unreachable)
+
+
+def test_ports() -> None:
+    one, _, wire = pair()
+    listener = one.interface.listen(wire.now, None, 0)
+    assert listener.port >= 49152
+    with pytest.raises(PortInUse):
+        one.interface.listen(wire.now, A4, listener.port)
+    client = one.interface.connect(wire.now, B4, 80, A4, 4000)
+    assert client.local == (A4, 4000)
+
+
+@pytest.mark.parametrize("every", [7, 50])
+def test_frames_are_lost(every: int) -> None:
+    one, two, wire = pair()
+    listener = two.interface.listen(wire.now, None, 80)
+    client, server = established(one, wire, listener, B4)
+    count = 0
+
+    def loses(frame: Frame) -> bool:
+        nonlocal count
+        count += 1
+        return count % every == 0
+
+    wire.loses = loses
+    assert transfer(wire, client, server, DATA) == DATA
+    # What was repeated without need is all that is dropped.
+    assert {*one.tracer.drops, *two.tracer.drops} <= {Drop.NOT_ACCEPTABLE}

@@ -1,0 +1,426 @@
+"""The way in to a connection: RFC 9293 section 3.10.7, with SACK and RFC 5961's checks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ztstack.base.errors import ConnectRefused, ConnectReset, Drop
+from ztstack.base.trace import Tracer
+from ztstack.ip.events import Ended, Established, Readable, Writable
+from ztstack.ip.packets.tcp import Flags, TcpSegment
+from ztstack.ip.tcp.control_block import (
+    LINGER,
+    ORPHAN_US,
+    PERSIST,
+    PROBE_TAIL,
+    REPAIR,
+    RETRANSMIT,
+    TIME_WAIT_US,
+    ControlBlock,
+)
+from ztstack.ip.tcp.sequence import distance
+from ztstack.ip.tcp.state import RECEIVING, State
+
+DUPLICATES: Final = 3
+
+
+def receive(block: ControlBlock, now: int, segment: TcpSegment, tracer: Tracer) -> None:
+    """Take a segment whose checksum is right."""
+    if block.state is State.SYN_SENT:
+        _receive_opening(block, now, segment, tracer)
+        return
+    flags = segment.flags
+    if block.state is State.SYN_RECEIVED and flags & Flags.SYN and not flags & Flags.RST:
+        if flags & Flags.ACK and segment.sequence == block.initial_receive:
+            # Both opened at once, and this answers our SYN (RFC 9293 figure 7).
+            _receive_acknowledgement(block, now, segment, tracer)
+            return
+        # Our SYN and ACK was lost.
+        block.syn_due = True
+        block.want_output()
+    elif not _is_acceptable(block, segment):
+        tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
+        if flags & Flags.RST:
+            return
+        if block.state is State.TIME_WAIT and flags & Flags.FIN:
+            block.arm(LINGER, now + TIME_WAIT_US)
+        _challenge(block)
+    elif flags & Flags.RST:
+        _receive_reset(block, segment, tracer)
+    elif flags & Flags.SYN:
+        tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
+        _challenge(block)
+    elif not flags & Flags.ACK:
+        tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
+    elif _receive_acknowledgement(block, now, segment, tracer):
+        taken = segment.payload or flags & Flags.FIN
+        if taken and block.state is not State.CLOSED:
+            _receive_data(block, now, segment)
+
+
+def _offset(block: ControlBlock, sequence: int) -> int:
+    """Return the stream offset of a received sequence number, near what is expected."""
+    expected = block.wire_acknowledgement()
+    return block.received.next + _fin_counted(block) + distance(sequence, expected)
+
+
+def _fin_counted(block: ControlBlock) -> int:
+    received = block.fin_received
+    return 1 if received is not None and block.received.next >= received else 0
+
+
+def _is_acceptable(block: ControlBlock, segment: TcpSegment) -> bool:
+    """Tell whether any of the segment lies in the window (RFC 9293 section 3.10.7.4)."""
+    start = _offset(block, segment.sequence)
+    expected = block.received.next + _fin_counted(block)
+    edge = max(block.window_edge, expected)
+    length = segment.length
+    if not length:
+        return expected <= start <= edge
+    return start < max(edge, expected + 1) and start + length > expected
+
+
+def _challenge(block: ControlBlock) -> None:
+    """Answer with an acknowledgement of what is expected; one a wake-up (RFC 5961)."""
+    block.ack_due = True
+    block.want_output()
+
+
+# Opening.
+
+
+def _receive_opening(block: ControlBlock, now: int, segment: TcpSegment, tracer: Tracer) -> None:
+    flags = segment.flags
+    acknowledges = bool(flags & Flags.ACK)
+    if acknowledges and segment.acknowledgement != block.wire_sequence(0):
+        # An old connection's; the host answers with a reset.
+        tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
+        if not flags & Flags.RST:
+            block.reset_due = True
+        return
+    if flags & Flags.RST:
+        if acknowledges:
+            block.fail(ConnectRefused(f"{block.remote.host} port {block.remote.port}: refused"))
+        else:
+            tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
+        return
+    if not flags & Flags.SYN:
+        tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
+        return
+    take_syn(block, segment)
+    if not acknowledges:
+        # Both opened at once (RFC 9293 figure 7).
+        block.state = State.SYN_RECEIVED
+        block.syn_due = True
+        block.want_output()
+        return
+    _establish(block, now, segment)
+    block.ack_due = True
+    block.want_output()
+
+
+def take_syn(block: ControlBlock, segment: TcpSegment) -> None:
+    """Note what the peer's SYN says."""
+    block.initial_receive = segment.sequence
+    if segment.mss is not None:
+        block.set_mss(min(segment.mss, block.own_mss))
+    else:
+        block.set_mss(block.mss)
+    block.scaled = segment.window_shift is not None
+    block.peer_window_shift = segment.window_shift or 0
+    block.sack_ok = segment.sack_permitted
+    block.peer_window = block.peer_window_max = segment.window
+    block.window_from = (segment.sequence, segment.acknowledgement)
+
+
+def _establish(block: ControlBlock, now: int, segment: TcpSegment) -> None:
+    if block.timed_offset == -1:
+        if not block.retries:
+            block.rtt.add(now - block.timed_at)
+        block.timed_offset = None
+    block.retries = 0
+    block.rtt.reset_backoff()
+    block.timers.stop(RETRANSMIT)
+    block.state = State.ESTABLISHED
+    block.was_established = True
+    shift = 0 if segment.flags & Flags.SYN else block.peer_window_shift
+    block.peer_window = segment.window << shift
+    block.peer_window_max = max(block.peer_window_max, block.peer_window)
+    if not block.is_passive:
+        # Of a passive one the host tells its listener.
+        block.shared.events.append(Established(block))
+    if block.send_end > block.send_next:
+        block.want_output()
+        if block.fin_offset is not None:
+            block.state = State.FIN_WAIT_1
+
+
+# Resets.
+
+
+def _receive_reset(block: ControlBlock, segment: TcpSegment, tracer: Tracer) -> None:
+    if segment.sequence != block.wire_acknowledgement():
+        # Near, but not exact: RFC 5961 section 3.2 asks the peer to say it again.
+        tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
+        _challenge(block)
+        return
+    if block.state in (State.TIME_WAIT, State.CLOSING, State.LAST_ACK):
+        block.finish()
+        return
+    if block.state is State.SYN_RECEIVED:
+        block.fail(ConnectRefused(f"{block.remote.host} port {block.remote.port}: refused"))
+        return
+    reset(block)
+
+
+def reset(block: ControlBlock) -> None:
+    block.fail(ConnectReset(f"{block.remote.host} port {block.remote.port}: the peer broke it off"))
+
+
+# Acknowledgements.
+
+
+def _receive_acknowledgement(
+    block: ControlBlock, now: int, segment: TcpSegment, tracer: Tracer
+) -> bool:
+    """Process the ACK field; False if the segment is to be dropped."""
+    base = block.wire_sequence(block.send_unacknowledged)
+    ahead = distance(segment.acknowledgement, base)
+    if block.state is State.SYN_RECEIVED:
+        if ahead < 0 or ahead > block.in_flight:
+            tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
+            block.reset_due = True
+            return False
+        _establish(block, now, segment)
+    elif ahead > block.in_flight:
+        tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
+        _challenge(block)
+        return False
+    if block.sack_ok and segment.sack:
+        _note_sack(block, segment)
+    if ahead < 0:
+        return True
+    window = segment.window << block.peer_window_shift
+    duplicate = (
+        not ahead and block.in_flight > 0 and not segment.length and window == block.peer_window
+    )
+    acknowledge(block, now, block.send_unacknowledged + ahead, duplicate=duplicate)
+    if block.state is not State.CLOSED:
+        update_window(block, now, segment.sequence, segment.acknowledgement, window)
+    return True
+
+
+def _note_sack(block: ControlBlock, segment: TcpSegment) -> None:
+    base = block.wire_sequence(block.send_unacknowledged)
+    for left, right in segment.sack:
+        start = block.send_unacknowledged + distance(left, base)
+        end = start + distance(right, left)
+        # Below is RFC 2883's report of duplicates, which says nothing about losses.
+        if block.send_unacknowledged < start < end <= block.send_next:
+            block.board.add(start, end)
+    if block.resent:
+        board = block.board
+        for start, (_, end, _) in list(block.resent.items()):
+            if not board.gaps(start, end):
+                del block.resent[start]
+
+
+def update_window(
+    block: ControlBlock, now: int, sequence: int, acknowledgement: int, window: int
+) -> None:
+    """Take the peer's window unless the segment is an old one (RFC 9293 3.10.7.4)."""
+    last_sequence, last_acknowledgement = block.window_from
+    newer = distance(sequence, last_sequence)
+    if newer < 0 or (not newer and distance(acknowledgement, last_acknowledgement) < 0):
+        return
+    block.window_from = (sequence, acknowledgement)
+    if window != block.peer_window:
+        grew = window > block.peer_window
+        block.peer_window = window
+        block.peer_window_max = max(block.peer_window_max, window)
+        if grew:
+            block.timers.stop(PERSIST)
+            block.retries = 0
+            if block.send_next < block.send_end:
+                block.want_output()
+    elif not window:
+        # The peer lives, and its window is still closed: wait on (RFC 9293 section 3.8.6.1).
+        block.retries = 0
+    del now
+
+
+def acknowledge(block: ControlBlock, now: int, offset: int, *, duplicate: bool = False) -> None:
+    """Advance to `offset`, find losses, and grow or shrink the congestion window."""
+    advanced = offset - block.send_unacknowledged
+    if advanced:
+        _advance(block, now, offset, advanced)
+        if block.state is State.CLOSED:
+            return
+    elif duplicate:
+        block.duplicates += 1
+    _find_losses(block, now, advanced)
+    if block.recovery_point is not None or block.send_next < block.send_end:
+        block.want_output()
+
+
+def _advance(block: ControlBlock, now: int, offset: int, advanced: int) -> None:
+    limited = block.in_flight * 2 >= block.congestion.window
+    block.send_unacknowledged = offset
+    block.board.release(offset)
+    block.buffer.release(min(offset, block.buffer.end))
+    for start in [start for start in block.resent if start < offset]:
+        del block.resent[start]
+    block.duplicates = 0
+    block.retries = 0
+    block.tail_probed = False
+    block.rtt.reset_backoff()
+    if block.timed_offset is not None and offset >= block.timed_offset:
+        block.rtt.add(now - block.timed_at)
+        block.timed_offset = None
+    if block.recovery_point is not None and offset >= block.recovery_point:
+        block.recovery_point = None
+        block.resent.clear()
+        block.timers.stop(REPAIR)
+        block.congestion.window = max(block.congestion.window, 2 * block.mss)
+    slow_start = block.congestion.window < block.congestion.threshold
+    if limited and (block.recovery_point is None or slow_start):
+        block.congestion.acknowledged(now, advanced, block.rtt.smoothed_us)
+    if block.in_flight:
+        block.arm(RETRANSMIT, now + block.rtt.timeout_us)
+    else:
+        block.timers.stop(RETRANSMIT)
+        block.timers.stop(PROBE_TAIL)
+    if not block.closed_by_user:
+        block.shared.events.append(Writable(block))
+    if block.fin_offset is not None and offset > block.fin_offset:
+        _fin_acknowledged(block, now)
+
+
+def _find_losses(block: ControlBlock, now: int, advanced: int) -> None:
+    board = block.board
+    if block.sack_ok:
+        if not board:
+            return
+        edge = board.highest - DUPLICATES * block.mss
+        if edge <= block.send_unacknowledged:
+            if block.duplicates < DUPLICATES or block.recovery_point is not None:
+                return
+            edge = block.send_unacknowledged + block.mss
+    elif block.duplicates >= DUPLICATES and block.recovery_point is None:
+        edge = block.send_unacknowledged + block.mss
+    elif advanced and block.recovery_point is not None:
+        # A partial acknowledgement: the next segment is lost too (RFC 6582 section 3.2).
+        edge = block.send_unacknowledged + block.mss
+    else:
+        return
+    if block.recovery_point is None:
+        block.recovery_point = block.send_next
+        block.lost_edge = 0
+        block.resent.clear()
+        block.congestion.lost()
+        block.timed_offset = None
+    block.lost_edge = min(max(block.lost_edge, edge), block.send_next)
+    del now
+
+
+def _fin_acknowledged(block: ControlBlock, now: int) -> None:
+    if not block.closed_by_user:
+        block.shared.events.append(Writable(block))
+    match block.state:
+        case State.FIN_WAIT_1:
+            block.state = State.FIN_WAIT_2
+            if block.closed_by_user:
+                block.arm(LINGER, now + ORPHAN_US)
+        case State.CLOSING:
+            wait(block, now)
+        case State.LAST_ACK:
+            block.finish()
+        case _:
+            pass
+
+
+def wait(block: ControlBlock, now: int) -> None:
+    """Enter TIME-WAIT."""
+    block.state = State.TIME_WAIT
+    block.buffer.clear()
+    for timer in (RETRANSMIT, PROBE_TAIL, PERSIST, REPAIR):
+        block.timers.stop(timer)
+    block.arm(LINGER, now + TIME_WAIT_US)
+    block.shared.events.append(Ended(block))
+
+
+# Data.
+
+
+def _receive_data(block: ControlBlock, now: int, segment: TcpSegment) -> None:
+    if block.state not in RECEIVING:
+        # After the peer's FIN there is nothing more; it may be sending the end again.
+        _challenge(block)
+        return
+    start = _offset(block, segment.sequence)
+    data = memoryview(segment.payload)
+    fin = bool(segment.flags & Flags.FIN)
+    end = start + len(data)
+    received = block.received
+    if start < received.next:
+        data = data[received.next - start :]
+        start = received.next
+    if end > block.window_edge:
+        data = data[: max(0, block.window_edge - start)]
+        fin = False
+    if fin:
+        block.fin_received = end
+    block.acks_wanted += 1
+    block.ack_due = True
+    block.shared.touched[block] = None
+    if data:
+        if block.closed_by_user:
+            # Nobody will read it (RFC 9293 section 3.10.7.4, RFC 2525 section 2.17).
+            block.reset_due = True
+            block.finish()
+            return
+        if start > received.next:
+            received.insert(start, data)
+        else:
+            received.append(data)
+            block.shared.events.append(Readable(block))
+    if block.fin_received is not None and received.next >= block.fin_received:
+        _take_fin(block, now)
+
+
+def receive_run(
+    block: ControlBlock, now: int, views: list[memoryview], last: tuple[int, int, int]
+) -> None:
+    """Take payloads that follow one another and begin at what is expected.
+
+    The caller made sure that the connection is ESTABLISHED, that nothing is out of order, and that
+    all lies in the window. `last` is the last segment's sequence, acknowledgement and window. Named
+    by tests/bench/stream.py.
+    """
+    sequence, acknowledgement, window = last
+    received = block.received
+    for view in views:
+        received.append(view)
+    block.ack_due = True
+    block.acks_wanted += 1
+    block.shared.touched[block] = None
+    block.shared.events.append(Readable(block))
+    ahead = distance(acknowledgement, block.wire_sequence(block.send_unacknowledged))
+    if 0 < ahead <= block.in_flight:
+        acknowledge(block, now, block.send_unacknowledged + ahead)
+    if block.state is not State.CLOSED and ahead >= 0:
+        update_window(block, now, sequence, acknowledgement, window << block.peer_window_shift)
+
+
+def _take_fin(block: ControlBlock, now: int) -> None:
+    """Enter the state that the peer's FIN leads to."""
+    block.shared.events.append(Readable(block))
+    match block.state:
+        case State.ESTABLISHED:
+            block.state = State.CLOSE_WAIT
+        case State.FIN_WAIT_1:
+            block.state = State.CLOSING
+        case State.FIN_WAIT_2:
+            wait(block, now)
+        case _:
+            pass

@@ -1,0 +1,138 @@
+"""One bound UDP port of an interface, and the table of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, Protocol
+
+from ztstack.base.endpoint import Endpoint
+from ztstack.base.entropy import Entropy
+from ztstack.base.errors import Closed, Drop, PortInUse
+from ztstack.base.trace import Tracer
+from ztstack.ip.events import Event, Readable
+from ztstack.ip.ports import choose_port
+
+MAX_QUEUED: Final = 256
+MAX_QUEUED_BYTES: Final = 1 << 20
+
+
+class UdpSender(Protocol):
+    """What a socket needs from its interface."""
+
+    def send_udp(self, now: int, socket: UdpSocket, data: bytes, ip: bytes, port: int) -> None: ...
+
+
+class UdpSocket:
+    """A UDP port on one address of the interface, or on all (`ip` is None)."""
+
+    def __init__(self, table: UdpTable, sender: UdpSender, ip: bytes | None, port: int) -> None:
+        self._table = table
+        self._sender = sender
+        self.ip = ip
+        self.port = port
+        self.is_closed = False
+        self._queue: deque[tuple[bytes, Endpoint, bytes]] = deque()
+        self._queued_bytes = 0
+        self._error: Exception | None = None
+
+    def send(self, now: int, data: bytes, ip: bytes, port: int) -> None:
+        """Send one datagram; Unreachable without a route, InvalidConfig if it is too long."""
+        if self.is_closed:
+            raise Closed("the UDP socket is closed")
+        self._sender.send_udp(now, self, data, ip, port)
+
+    def receive(self) -> tuple[bytes, Endpoint, bytes] | None:
+        """Return the next datagram, its sender and the own address it came to."""
+        if not self._queue:
+            return None
+        received = self._queue.popleft()
+        self._queued_bytes -= len(received[0])
+        return received
+
+    def take_error(self) -> Exception | None:
+        """Return, once, what ICMP or a silent neighbour said about an earlier `send`."""
+        error, self._error = self._error, None
+        return error
+
+    def close(self) -> None:
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self._queue.clear()
+        self._queued_bytes = 0
+        self._table.remove(self)
+
+    # For the table.
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._queue
+
+    def deliver(self, data: bytes, remote: Endpoint, local: bytes) -> bool:
+        """Queue a datagram; False if there is no room."""
+        if len(self._queue) >= MAX_QUEUED or self._queued_bytes + len(data) > MAX_QUEUED_BYTES:
+            return False
+        self._queue.append((data, remote, local))
+        self._queued_bytes += len(data)
+        return True
+
+    def fail(self, error: Exception) -> None:
+        self._error = error
+
+
+class UdpTable:
+    """The UDP sockets of one interface by port."""
+
+    def __init__(self, entropy: Entropy, tracer: Tracer) -> None:
+        self._entropy = entropy
+        self._tracer = tracer
+        self._sockets: dict[int, dict[bytes | None, UdpSocket]] = {}
+        self._events: list[Event] = []
+
+    def bind(self, sender: UdpSender, ip: bytes | None, port: int) -> UdpSocket:
+        """Open a socket; port 0 picks one. PortInUse if another socket overlaps."""
+        if port == 0:
+            port = choose_port(self._entropy, self._sockets.__contains__)
+        bound = self._sockets.get(port, {})
+        if ip in bound or None in bound or (ip is None and bound):
+            raise PortInUse(f"UDP port {port} is in use")
+        sock = UdpSocket(self, sender, ip, port)
+        self._sockets.setdefault(port, {})[ip] = sock
+        return sock
+
+    def remove(self, sock: UdpSocket) -> None:
+        bound = self._sockets.get(sock.port, {})
+        if bound.get(sock.ip) is sock:
+            del bound[sock.ip]
+        if not bound:
+            self._sockets.pop(sock.port, None)
+
+    def find(self, ip: bytes, port: int) -> UdpSocket | None:
+        bound = self._sockets.get(port)
+        if bound is None:
+            return None
+        return bound.get(ip) or bound.get(None)
+
+    def receive(self, data: bytes, remote: Endpoint, local: Endpoint) -> bool:
+        """Deliver a datagram; False if nobody listens there."""
+        sock = self.find(local.ip, local.port)
+        if sock is None:
+            self._tracer.drop(Drop.NO_SOCKET, "udp")
+            return False
+        was_empty = sock.is_empty
+        if sock.deliver(data, remote, local.ip):
+            if was_empty:
+                self._events.append(Readable(sock))
+        else:
+            self._tracer.drop(Drop.QUEUE_FULL, "udp")
+        return True
+
+    def receive_error(self, local: Endpoint, error: Exception) -> None:
+        sock = self.find(local.ip, local.port)
+        if sock is not None:
+            sock.fail(error)
+            self._events.append(Readable(sock))
+
+    def take_events(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
