@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from ztstack.aio.udp import UdpSockets
+from ztstack.base.datagram import ALL_SOCKETS, Datagram
+from ztstack.base.endpoint import Endpoint
+from ztstack.base.errors import InvalidConfig, PortInUse
+
+LOOPBACK = Endpoint(bytes((127, 0, 0, 1)), 0)
+
+
+class Collector:
+    """A receiver that keeps datagrams, cut as they were sent."""
+
+    def __init__(self) -> None:
+        self.datagrams: list[bytes] = []
+        self.remotes: set[Endpoint] = set()
+        self.wakeups = 0
+        self.woken = asyncio.Event()
+
+    def received(self, number: int, remote: Endpoint, view: memoryview, step: int) -> None:
+        self.remotes.add(remote)
+        for start in range(0, len(view), step):
+            self.datagrams.append(bytes(view[start : start + step]))
+
+    def drained(self) -> None:
+        self.wakeups += 1
+        self.woken.set()
+
+
+async def until(count: int, collector: Collector) -> None:
+    async with asyncio.timeout(5):
+        while len(collector.datagrams) < count:
+            collector.woken.clear()
+            await collector.woken.wait()
+
+
+async def exchange(datagrams: list[Datagram], expected: int, *, segment: bool) -> list[bytes]:
+    loop = asyncio.get_running_loop()
+    here, there = Collector(), Collector()
+    sender, receiver = UdpSockets(loop, here), UdpSockets(loop, there)
+    try:
+        out, target = sender.open(LOOPBACK), receiver.open(LOOPBACK)
+        out.can_segment = out.can_segment and segment
+        for datagram in datagrams:
+            sender.send(datagram._replace(remote=target.local))
+        await until(expected, there)
+        assert there.remotes == {out.local}
+        assert there.wakeups >= 1
+    finally:
+        sender.close()
+        receiver.close()
+    return there.datagrams
+
+
+@pytest.mark.parametrize("segment", [True, False])
+def test_a_train_arrives_as_its_datagrams(segment: bool) -> None:
+    data = bytes(range(256)) * 20
+    train = Datagram(0, LOOPBACK, data, segment=1000)
+    got = asyncio.run(exchange([train], 6, segment=segment))
+    assert b"".join(got) == data
+    assert sorted(map(len, got)) == [120, 1000, 1000, 1000, 1000, 1000]
+
+
+def test_all_sockets_means_each_of_the_family() -> None:
+    async def run() -> list[bytes]:
+        loop = asyncio.get_running_loop()
+        there = Collector()
+        sender, receiver = UdpSockets(loop, Collector()), UdpSockets(loop, there)
+        try:
+            sender.open(LOOPBACK)
+            sender.open(LOOPBACK)
+            target = receiver.open(LOOPBACK)
+            sender.send(Datagram(ALL_SOCKETS, target.local, b"hello"))
+            await until(2, there)
+        finally:
+            sender.close()
+            receiver.close()
+        assert len(there.remotes) == 2
+        return there.datagrams
+
+    assert asyncio.run(run()) == [b"hello", b"hello"]
+
+
+def test_a_low_ttl_is_for_one_datagram_only() -> None:
+    low = Datagram(0, LOOPBACK, b"low", ttl=2)
+    usual = Datagram(0, LOOPBACK, b"usual")
+    assert asyncio.run(exchange([low, usual], 2, segment=True)) == [b"low", b"usual"]
+
+
+def test_a_port_in_use_is_named() -> None:
+    async def run() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
+            holder.bind(("127.0.0.1", 0))
+            port = holder.getsockname()[1]
+            with pytest.raises(PortInUse, match=str(port)):
+                UdpSockets(asyncio.get_running_loop(), Collector()).open(
+                    Endpoint(LOOPBACK.ip, port)
+                )
+
+    asyncio.run(run())
+
+
+def test_an_address_of_another_machine_cannot_be_bound() -> None:
+    async def run() -> None:
+        with pytest.raises(InvalidConfig, match=r"192\.0\.2\.1"):
+            UdpSockets(asyncio.get_running_loop(), Collector()).open(
+                Endpoint(bytes((192, 0, 2, 1)), 0)
+            )
+
+    asyncio.run(run())

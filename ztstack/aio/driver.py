@@ -1,0 +1,114 @@
+"""The loop between asyncio and the node: datagrams in, one pump, one timer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from ztstack.aio.clock import Clock
+from ztstack.aio.udp import UdpSockets
+from ztstack.base.endpoint import Endpoint
+from ztstack.node.events import Event
+from ztstack.node.node import Node
+
+EARLIEST_TIMER_S: Final = 0.001
+_FOREVER: Final = 1 << 62
+
+
+class Driver:
+    """Feeds the node, then sends, delivers, and re-arms one timer."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        deliver: Callable[[Event], None],
+    ) -> None:
+        self.loop = loop
+        self.clock = clock
+        self.udp = UdpSockets(loop, self)
+        self.udp.on_writable = self.pump_soon
+        self._deliver = deliver
+        self._node: Node | None = None
+        self._soon: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = _FOREVER
+
+    @property
+    def node(self) -> Node:
+        assert self._node is not None
+        return self._node
+
+    def start(self, node: Node) -> None:
+        self._node = node
+        self.pump_soon()
+
+    def stop(self) -> None:
+        """Send what is ready, then let go of the loop."""
+        if self._node is not None:
+            self._pump()
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.udp.close()
+        self._node = None
+
+    def now(self) -> int:
+        return self.clock.now()
+
+    def pump_soon(self) -> None:
+        """Pump at the end of this turn of the loop; many wishes make one pump."""
+        if self._soon is None and self._node is not None:
+            self._soon = self.loop.call_soon(self._pump)
+
+    # Receiver.
+
+    def received(self, number: int, remote: Endpoint, view: memoryview, step: int) -> None:
+        self.node.receive_train(self.now(), number, remote, view, step)
+
+    def drained(self) -> None:
+        self._pump()
+
+    # The pump.
+
+    def _pump(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        node, now = self.node, self.now()
+        due = node.next_timer()
+        if due is not None and due <= now:
+            node.handle_timer(now)
+        node.flush(now)
+        more = False
+        if not self.udp.is_blocked:
+            datagrams, more = node.take_datagrams(now)
+            for datagram in datagrams:
+                self.udp.send(datagram)
+        for event in node.take_events():
+            self._deliver(event)
+        if more and not self.udp.is_blocked:
+            self.pump_soon()
+        self._rearm(now)
+
+    def _rearm(self, now: int) -> None:
+        if self._node is None:
+            return
+        due = self._node.next_timer()
+        # A timer that fires too early does nothing, so it is moved only when it must be earlier.
+        if due is None or due >= self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        delay = max((due - now) / 1e6, EARLIEST_TIMER_S)
+        self._timer_at = due
+        self._timer = self.loop.call_later(delay, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        self._timer_at = _FOREVER
+        self._pump()

@@ -1,0 +1,196 @@
+"""Running a private root, a controller, or a whole lab on this machine."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from ztstack.aio.clock import Clock
+from ztstack.aio.control import ControlServer
+from ztstack.aio.controller_store import FileStore
+from ztstack.aio.entropy import SystemEntropy
+from ztstack.aio.identity_worker import generate_identity
+from ztstack.aio.service import NodeConfig, Service, parse_planet
+from ztstack.aio.storage import Storage, write_atomically
+from ztstack.base.endpoint import Endpoint
+from ztstack.base.errors import InvalidConfig
+from ztstack.base.network_id import NetworkId
+from ztstack.controller.controller import Controller
+from ztstack.crypto.identity import Identity
+from ztstack.root.world_builder import make_planet
+
+DEFAULT_PORT: Final = 9993
+LAB_POOL: Final = "10.147.20.0/24"
+
+
+async def ensure_identity(
+    state: Path,
+    *,
+    insecure: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Identity:
+    """Return the identity of a state directory; generate and keep one if there is none."""
+    storage = Storage(state)
+    storage.open()
+    try:
+        identity = storage.load_identity(insecure=insecure)
+        if identity is None:
+            identity = await generate_identity(progress)
+            storage.save_identity(identity)
+        return identity
+    finally:
+        storage.close()
+
+
+def controller_store(state: Path) -> FileStore:
+    """Return the store of a controller whose state directory is `state`."""
+    return FileStore(state / "controller.d")
+
+
+class ControllerService:
+    """A node that serves networks, and the control socket by which they are changed."""
+
+    def __init__(self, config: NodeConfig, state: Path) -> None:
+        self.service = Service(config)
+        self._control = ControlServer(self.service, state)
+
+    @property
+    def controller(self) -> Controller:
+        controller = self.service.node.controller
+        assert controller is not None
+        return controller
+
+    async def start(self) -> None:
+        await self.service.start()
+        try:
+            await self._control.start()
+        except BaseException:
+            await self.service.stop()
+            raise
+
+    async def stop(self) -> None:
+        await self._control.stop()
+        await self.service.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.stop()
+
+
+def root_config(
+    state: Path, identity: Identity, planet: bytes, bind: tuple[Endpoint, ...]
+) -> NodeConfig:
+    """Return the configuration of a root; InvalidConfig if the planet does not name it."""
+    world = parse_planet(planet)
+    if all(root.identity != identity.public for root in world.roots):
+        raise InvalidConfig(
+            f"the planet does not name {identity.address} as a root;"
+            " make one with: zt planet make --root IDENTITY@IP:PORT"
+        )
+    if not bind:
+        mine = next(root for root in world.roots if root.identity == identity.public)
+        ports = {endpoint.port for endpoint in mine.endpoints} or {DEFAULT_PORT}
+        bind = tuple(Endpoint(bytes(size), port) for port in sorted(ports) for size in (4, 16))
+        if all(endpoint.is_ipv4 for endpoint in mine.endpoints):
+            bind = tuple(endpoint for endpoint in bind if endpoint.is_ipv4)
+    return NodeConfig(state=state, identity=identity, planet=planet, bind=bind, root=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LabDetails:
+    """What somebody needs to use a lab."""
+
+    network: NetworkId
+    planet: Path
+    root: Endpoint
+
+
+class Lab:
+    """A root, a controller and one public network on this machine's loopback interface."""
+
+    def __init__(
+        self,
+        state: Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        pool: str = LAB_POOL,
+        private: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self._state = state
+        self._host = host
+        self._port = port
+        self._pool = pool
+        self._private = private
+        self._progress = progress
+        self._running: ControllerService | None = None
+
+    async def start(self) -> LabDetails:
+        """Start, making identity, planet and network at the first time."""
+        identity = await ensure_identity(self._state, progress=self._progress)
+        planet_path = self._state / "planet"
+        planet, endpoint = self._planet(identity, planet_path)
+        store = controller_store(self._state)
+        config = NodeConfig(
+            state=self._state,
+            identity=identity,
+            planet=planet,
+            bind=(endpoint,),
+            root=True,
+            controller=store,
+        )
+        running = ControllerService(config, self._state)
+        await running.start()
+        self._running = running
+        return LabDetails(self._network(running), planet_path, endpoint)
+
+    async def stop(self) -> None:
+        if self._running is not None:
+            await self._running.stop()
+            self._running = None
+
+    @property
+    def service(self) -> Service:
+        assert self._running is not None
+        return self._running.service
+
+    def _planet(self, identity: Identity, path: Path) -> tuple[bytes, Endpoint]:
+        """Return the planet and our endpoint in it; both stay the same at the next start."""
+        if path.exists():
+            data = path.read_bytes()
+            for root in parse_planet(data).roots:
+                if root.identity == identity.public and root.endpoints:
+                    return data, root.endpoints[0]
+        endpoint = Endpoint.parse(f"{self._host}/{self._port or _free_port(self._host)}")
+        now = Clock().now()
+        world = make_planet(now, [(identity, (endpoint,))], identity, SystemEntropy())
+        data = world.serialize()
+        write_atomically(path, data, mode=0o644)
+        return data, endpoint
+
+    def _network(self, running: ControllerService) -> NetworkId:
+        controller = running.controller
+        networks = controller.networks()
+        if networks:
+            return networks[0].id
+        now = running.service.clock.now()
+        record = controller.create_network(
+            now, name="lab", private=self._private, pools=[self._pool], rfc4193=True
+        )
+        running.service.driver.pump_soon()
+        return record.id
+
+
+def _free_port(host: str) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.bind((host, 0))
+        port: int = sock.getsockname()[1]
+    return port

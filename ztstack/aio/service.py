@@ -1,0 +1,552 @@
+"""Start, run, stop: puts the parts of a node together and keeps its state."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from ztstack.aio.clock import Clock
+from ztstack.aio.driver import Driver
+from ztstack.aio.entropy import SystemEntropy
+from ztstack.aio.identity_worker import generate_identity
+from ztstack.aio.local_addresses import local_addresses
+from ztstack.aio.status import NetworkReport, NodeStatus, PeerReport
+from ztstack.aio.storage import Storage
+from ztstack.base.address import Address
+from ztstack.base.endpoint import Endpoint, Scope
+from ztstack.base.errors import (
+    AccessDenied,
+    AuthenticationRequired,
+    Closed,
+    DecodeError,
+    Drop,
+    IdentityError,
+    InvalidConfig,
+    NameNotResolved,
+    NetworkNotFound,
+    Offline,
+    Unreachable,
+)
+from ztstack.base.network_id import NetworkId
+from ztstack.base.trace import CountingTracer
+from ztstack.controller.controller import Controller
+from ztstack.controller.store import Store
+from ztstack.crypto.identity import Identity
+from ztstack.ip.events import Event as SocketEvent
+from ztstack.node.events import (
+    Event,
+    IdentityCollided,
+    IdentityToValidate,
+    NetworkChanged,
+    NetworkConfigured,
+    OnlineChanged,
+    Socket,
+    WorldStored,
+)
+from ztstack.node.node import Node
+from ztstack.root.multicast_store import MulticastStore
+from ztstack.vl1.switch import PathPolicy
+from ztstack.vl2.events import NetworkStatus
+from ztstack.wire.planet import official_planet
+from ztstack.wire.verbs import VERSION_MAJOR, VERSION_MINOR, VERSION_REVISION
+from ztstack.wire.world import World
+
+OFFLINE_S: Final = 10.0
+SAVE_PEERS_S: Final = 30.0
+_ANY: Final = (Endpoint(bytes(4), 0), Endpoint(bytes(16), 0))
+_log = logging.getLogger("ztstack")
+_log.addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """What a node is to be; everything has a default.
+
+    `state` is a directory, None means nothing is kept. `planet` is a world file's content, None
+    means the one in the state directory, else the official one. `lab` allows loopback paths; None
+    means that the planet decides: one with loopback endpoints only is a lab. `root` and
+    `controller` add those roles.
+    """
+
+    networks: tuple[NetworkId, ...] = ()
+    state: Path | None = None
+    identity: Identity | None = None
+    planet: bytes | None = None
+    bind: tuple[Endpoint, ...] = ()
+    lab: bool | None = None
+    root: bool = False
+    controller: Store | None = None
+    insecure_state: bool = False
+    progress: Callable[[int], None] | None = field(default=None, compare=False)
+
+
+class SocketOwner(Protocol):
+    """What stands above one socket of the IP stack."""
+
+    def socket_event(self, event: SocketEvent) -> None: ...
+
+
+def parse_planet(data: bytes) -> World:
+    """Read a planet file; InvalidConfig says what is wrong with it."""
+    try:
+        world = World.parse(data)
+    except DecodeError as error:
+        raise InvalidConfig(f"not a planet file: {error}") from None
+    if not world.is_planet or not world.id:
+        raise InvalidConfig("not a planet file: it holds a moon, or has no id")
+    if not world.roots:
+        raise InvalidConfig("not a usable planet file: it names no roots")
+    return world
+
+
+def is_lab(world: World) -> bool:
+    """Tell whether every root is on this machine's loopback interface."""
+    endpoints = [endpoint for root in world.roots for endpoint in root.endpoints]
+    return bool(endpoints) and all(e.scope is Scope.LOOPBACK for e in endpoints)
+
+
+class Service:
+    """A running node on the current event loop."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        self.config = config
+        self.clock = Clock()
+        self.tracer = CountingTracer()
+        self.online = asyncio.Event()
+        self._storage = Storage(config.state) if config.state is not None else None
+        self._driver: Driver | None = None
+        self._owners: dict[Hashable, SocketOwner] = {}
+        self._changed = asyncio.Condition()
+        self._validating = asyncio.Lock()
+        self._details: dict[NetworkId, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._saver: asyncio.Task[None] | None = None
+        self.collision: IdentityCollided | None = None
+
+    # Start and stop.
+
+    async def start(self) -> None:
+        """Load or make the identity, bind the sockets, and say hello to the roots."""
+        if self._storage is not None:
+            self._storage.open()
+        try:
+            identity = await self._identity()
+            world = self._planet()
+            lab = self.config.lab if self.config.lab is not None else is_lab(world)
+            loop = asyncio.get_running_loop()
+            driver = Driver(loop, self.clock, self._deliver)
+            try:
+                self._open_sockets(driver)
+                self._start_node(driver, identity, world, lab=lab)
+            except BaseException:
+                driver.stop()
+                raise
+        except BaseException:
+            if self._storage is not None:
+                self._storage.close()
+            raise
+        self._driver = driver
+        self._saver = asyncio.create_task(self._save_regularly())
+
+    def _start_node(self, driver: Driver, identity: Identity, world: World, *, lab: bool) -> None:
+        now = self.clock.now()
+        node = Node(
+            now, identity, world, SystemEntropy(), self.tracer, PathPolicy(allow_loopback=lab)
+        )
+        if self.config.controller is not None:
+            node.controller = Controller(
+                now, identity, self.config.controller, SystemEntropy(), self.tracer
+            )
+        if self.config.root:
+            node.multicast_store = MulticastStore(identity.address, SystemEntropy(), self.tracer)
+        if self._storage is not None:
+            node.switch.load_peers(now, self._storage.load_peers())
+        sockets = []
+        for ip in local_addresses(loopback=lab):
+            for sock in driver.udp.sockets:
+                wildcard = not any(sock.local.ip)
+                if len(sock.local.ip) == len(ip) and (wildcard or sock.local.ip == ip):
+                    sockets.append((sock.number, Endpoint(ip, sock.local.port)))
+        node.switch.set_sockets(now, sockets)
+        driver.start(node)
+        self._driver = driver
+        for network in self.config.networks:
+            self._join(network)
+
+    def _open_sockets(self, driver: Driver) -> None:
+        failed: Exception | None = None
+        opened = 0
+        for bind in self.config.bind or _ANY:
+            try:
+                driver.udp.open(bind)
+                opened += 1
+            except (InvalidConfig, OSError) as error:
+                if self.config.bind:
+                    raise
+                failed = error  # This machine may lack one of the families.
+        if not opened and failed is not None:
+            raise failed
+
+    async def _identity(self) -> Identity:
+        identity = self.config.identity
+        if identity is not None:
+            if not identity.has_private:
+                raise IdentityError("the identity has no private key")
+            return identity
+        if self._storage is not None:
+            identity = self._storage.load_identity(insecure=self.config.insecure_state)
+        if identity is None:
+            identity = await generate_identity(self.config.progress)
+            if self._storage is not None:
+                self._storage.save_identity(identity)
+        return identity
+
+    def _planet(self) -> World:
+        if self.config.planet is not None:
+            world = parse_planet(self.config.planet)
+            if self._storage is not None:
+                self._storage.save_planet(self.config.planet)
+            return world
+        if self._storage is not None:
+            data = self._storage.load_planet()
+            if data is not None:
+                try:
+                    return parse_planet(data)
+                except InvalidConfig as error:
+                    # The protocol falls back to the built-in planet (vl1 section 5.3).
+                    _log.warning("%s: %s; the built-in planet is used", self._storage, error)
+        return official_planet()
+
+    async def stop(self) -> None:
+        if self._saver is not None:
+            self._saver.cancel()
+            await asyncio.wait((self._saver,))
+            self._saver = None
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._driver is not None:
+            self._save_peers()
+            self._driver.stop()
+            self._driver = None
+        if self._storage is not None:
+            self._storage.close()
+
+    # What the layers above use.
+
+    @property
+    def is_running(self) -> bool:
+        return self._driver is not None
+
+    @property
+    def driver(self) -> Driver:
+        if self._driver is None:
+            raise Closed("the node is not running")
+        return self._driver
+
+    @property
+    def node(self) -> Node:
+        return self.driver.node
+
+    def attach(self, socket: Hashable, owner: SocketOwner) -> None:
+        self._owners[socket] = owner
+
+    def detach(self, socket: Hashable) -> None:
+        self._owners.pop(socket, None)
+
+    async def wait_online(self, timeout: float) -> None:
+        """Wait for a root's answer; Offline after `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self.online.wait()
+        except TimeoutError:
+            world = self.node.switch.world
+            endpoints = sum(len(root.endpoints) for root in world.roots)
+            raise Offline(
+                f"no root answered: UDP silent on {endpoints} endpoints in {timeout:g} s"
+            ) from None
+
+    async def join(self, network: NetworkId, timeout: float, wait_auth: float = 0.0) -> None:
+        """Wait until the network has given an address; see NodeConfig for the failures.
+
+        Raises AccessDenied, AuthenticationRequired, NetworkNotFound or Offline.
+        """
+        self._join(network)
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        deadline = start + max(timeout, wait_auth)
+        while not self._is_ready(network):
+            self._raise_refusal(network, final=loop.time() - start >= wait_auth)
+            limit = deadline
+            if not self.online.is_set():
+                limit = min(deadline, start + OFFLINE_S)
+            elif wait_auth and self._status(network) is NetworkStatus.ACCESS_DENIED:
+                limit = min(deadline, start + wait_auth)
+            try:
+                async with asyncio.timeout_at(limit), self._changed:
+                    await self._changed.wait()
+            except TimeoutError:
+                self._raise_refusal(network, final=True)
+                if loop.time() >= deadline or not self.online.is_set():
+                    self._raise_timeout(network, loop.time() - start)
+
+    def _join(self, network: NetworkId) -> None:
+        if network in self.node.members:
+            return
+        cached = self._storage.load_network(network) if self._storage is not None else None
+        if self._storage is not None and cached is None:
+            self._storage.save_network(network, b"")
+        self.node.join(self.clock.now(), network, cached or None)
+        self.driver.pump_soon()
+
+    def leave(self, network: NetworkId) -> None:
+        self.node.leave(self.clock.now(), network)
+
+    def _status(self, network: NetworkId) -> NetworkStatus:
+        return self.node.member(network).network.status
+
+    def _is_ready(self, network: NetworkId) -> bool:
+        config = self.node.member(network).network.config
+        ok = self._status(network) is NetworkStatus.OK
+        return ok and config is not None and bool(config.addresses)
+
+    def _raise_refusal(self, network: NetworkId, *, final: bool) -> None:
+        me = self.node.identity.address
+        if self.collision is not None:
+            raise IdentityError(
+                f"another node has the address {me}: a root refused this identity"
+                " (run: zt identity new --force)"
+            )
+        match self._status(network):
+            case NetworkStatus.ACCESS_DENIED if final:
+                raise AccessDenied(
+                    f"network {network}: access denied: this node is {me} and is not authorised"
+                )
+            case NetworkStatus.NOT_FOUND if final:
+                raise NetworkNotFound(
+                    f"network {network}: the controller {network.controller} does not know it"
+                )
+            case NetworkStatus.AUTHENTICATION_REQUIRED if final:
+                url = self._details.get(network) or "the controller named no address"
+                raise AuthenticationRequired(f"network {network}: sign-in required: {url}")
+            case _:
+                return
+
+    def _raise_timeout(self, network: NetworkId, waited: float) -> None:
+        if not self.online.is_set():
+            endpoints = sum(len(root.endpoints) for root in self.node.switch.world.roots)
+            raise Offline(
+                f"no root answered: UDP silent on {endpoints} endpoints in {waited:.0f} s"
+            )
+        if self.node.member(network).network.config is not None:
+            raise NetworkNotFound(f"network {network}: joined, but no address was assigned")
+        raise NetworkNotFound(
+            f"network {network}: the controller {network.controller}"
+            f" did not answer in {waited:.0f} s"
+        )
+
+    # Names and routes.
+
+    def networks(self) -> list[NetworkId]:
+        return list(self.node.members)
+
+    def addresses(self, network: NetworkId) -> list[str]:
+        """Return this node's IP addresses on a network, without prefix lengths."""
+        config = self.node.member(network).network.config
+        addresses = config.addresses if config is not None else ()
+        return [str(ipaddress.ip_address(ip)) for ip, _ in addresses]
+
+    def resolve(self, host: str, family: int = 0) -> tuple[NetworkId, bytes]:
+        """Return the network and address for an IP address or a node id.
+
+        NameNotResolved if the text is neither; Unreachable if no joined network leads there.
+        """
+        ip = _parse_ip(host)
+        if ip is None:
+            return self._resolve_node(host, family)
+        if family and len(ip) != (4 if family == 4 else 16):
+            raise NameNotResolved(f"{host}: is not an IPv{family} address")
+        for network, member in self.node.members.items():
+            if member.interface.has_route(ip):
+                return network, ip
+        names = ", ".join(str(network) for network in self.node.members) or "none"
+        raise Unreachable(f"{host}: no joined network leads there (joined: {names})")
+
+    def _resolve_node(self, host: str, family: int) -> tuple[NetworkId, bytes]:
+        """Turn a node id into the IPv6 address that the network derives from it (vl2 1.4, 1.5)."""
+        text = host.removesuffix(".zt")
+        try:
+            address = Address.parse(text)
+        except InvalidConfig:
+            raise NameNotResolved(
+                f"{host}: cannot be resolved; use an IP address or a node id"
+            ) from None
+        if family != 4:
+            for network, member in self.node.members.items():
+                config = member.network.config
+                for ip, bits in config.addresses if config is not None else ():
+                    if bits == 88 and ip[0] == 0xFD and ip[9:11] == b"\x99\x93":
+                        return network, ip[:11] + address.packed
+                    if bits == 40 and ip[0] == 0xFC:
+                        return network, ip[:5] + address.packed + bytes(5) + b"\x01"
+        raise NameNotResolved(
+            f"{host}: no joined network derives an address from node ids; use its IP address"
+        )
+
+    def resolve_local(self, network: NetworkId, source: str) -> bytes:
+        ip = _parse_ip(source)
+        if ip is None or source not in self.addresses(network):
+            raise InvalidConfig(f"{source}: is not an address of this node on {network}")
+        return ip
+
+    def bindings(self, host: str | None) -> list[tuple[NetworkId, bytes | None]]:
+        """Return where a socket is to be bound: every network, or the one that has `host`."""
+        if host is None:
+            return [(network, None) for network in self.node.members]
+        ip = _parse_ip(host)
+        for network, member in self.node.members.items():
+            config = member.network.config
+            if config is not None and any(own == ip for own, _ in config.addresses):
+                return [(network, ip)]
+        raise InvalidConfig(f"{host}: is not an address of this node")
+
+    def node_of(self, network: NetworkId, ip: bytes) -> Address | None:
+        """Return the node that answered for `ip`, if its MAC is known."""
+        member = self.node.members.get(network)
+        mac = member.interface.neighbor(ip) if member is not None else None
+        if mac is None or not mac.is_derived(network):
+            return None
+        return mac.node(network)
+
+    def link_to(self, address: Address) -> str:
+        """Return `direct` or `relay`."""
+        return "direct" if self.node.switch.has_direct_path(self.clock.now(), address) else "relay"
+
+    # Events of the node.
+
+    def _deliver(self, event: Event) -> None:
+        match event:
+            case Socket():
+                socket = getattr(event.event, "socket", None)
+                owner = self._owners.get(socket)
+                if owner is not None:
+                    owner.socket_event(event.event)
+                return
+            case OnlineChanged():
+                if event.online:
+                    self.online.set()
+                else:
+                    self.online.clear()
+            case NetworkConfigured():
+                if self._storage is not None:
+                    self._storage.save_network(event.network, event.raw)
+            case NetworkChanged():
+                self._details[event.network] = event.detail
+            case WorldStored():
+                if self._storage is not None:
+                    self._storage.save_planet(event.raw)
+            case IdentityToValidate():
+                self._spawn(self._validate(event.identity))
+            case IdentityCollided():
+                self.collision = event
+        self._spawn(self._notify())
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _validate(self, identity: Identity) -> None:
+        try:
+            # One at a time: it is work for a processor, not waiting.
+            async with self._validating:
+                await asyncio.to_thread(identity.validate)
+            ok = True
+        except IdentityError:
+            ok = False
+        if self._driver is not None:
+            self.node.identity_validated(self.clock.now(), identity, ok=ok)
+            self.driver.pump_soon()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _save_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_PEERS_S)
+            self._save_peers()
+
+    def _save_peers(self) -> None:
+        if self._storage is not None:
+            self._storage.save_peers(self.node.switch.peer_records())
+
+    # Reports.
+
+    def status(self) -> NodeStatus:
+        """Return a snapshot of everything."""
+        node = self.node
+        return NodeStatus(
+            address=node.identity.address,
+            online=self.online.is_set(),
+            version=f"{VERSION_MAJOR}.{VERSION_MINOR}.{VERSION_REVISION}",
+            planet=f"{node.switch.world.id:016x}",
+            local=tuple(str(sock.local) for sock in self.driver.udp.sockets),
+            networks=tuple(self._network_report(network) for network in node.members),
+            peers=self._peer_reports(),
+            drops={reason.value: count for reason, count in sorted_drops(self.tracer)},
+        )
+
+    def _network_report(self, network: NetworkId) -> NetworkReport:
+        member = self.node.member(network).network
+        config = member.config
+        return NetworkReport(
+            network=network,
+            name=config.name if config is not None else "",
+            status=member.status.value,
+            detail=self._details.get(network, ""),
+            is_public=config.is_public if config is not None else False,
+            mac=str(member.mac),
+            mtu=config.mtu if config is not None else 0,
+            addresses=tuple(
+                f"{ipaddress.ip_address(ip)}/{bits}"
+                for ip, bits in (config.addresses if config is not None else ())
+            ),
+            routes=tuple(
+                f"{ipaddress.ip_address(route.target_ip)}/{route.bits}"
+                + (f" via {ipaddress.ip_address(route.via)}" if route.via else "")
+                for route in (config.routes if config is not None else ())
+            ),
+        )
+
+    def _peer_reports(self) -> tuple[PeerReport, ...]:
+        switch = self.node.switch
+        return tuple(
+            PeerReport(
+                address=peer.address,
+                role="root" if switch.is_upstream(peer.address) else "leaf",
+                version=peer.version,
+                latency_ms=-1 if peer.latency_ms is None else peer.latency_ms,
+                link="direct" if peer.paths else "relay",
+                paths=tuple(str(path) for path in peer.paths),
+            )
+            for peer in switch.peers(self.clock.now())
+        )
+
+
+def _parse_ip(text: str) -> bytes | None:
+    try:
+        return ipaddress.ip_address(text.strip("[]")).packed
+    except ValueError:
+        return None
+
+
+def sorted_drops(tracer: CountingTracer) -> list[tuple[Drop, int]]:
+    """Return the reasons for which packets were dropped, the commonest first."""
+    return sorted(tracer.counts.items(), key=lambda item: -item[1])

@@ -1,0 +1,49 @@
+"""Read-only snapshots of a node for people and tools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ztstack.base.address import Address
+from ztstack.base.network_id import NetworkId
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkReport:
+    """One joined network: `status` is the protocol's word, `addresses` are IP/BITS texts."""
+
+    network: NetworkId
+    name: str
+    status: str
+    detail: str
+    is_public: bool
+    mac: str
+    mtu: int
+    addresses: tuple[str, ...]
+    routes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerReport:
+    """One peer: `paths` are IP/PORT texts, the best first; `latency_ms` is -1 if unknown."""
+
+    address: Address
+    role: str
+    version: str
+    latency_ms: int
+    link: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """The whole node; `drops` counts dropped packets by reason."""
+
+    address: Address
+    online: bool
+    version: str
+    planet: str
+    local: tuple[str, ...]
+    networks: tuple[NetworkReport, ...]
+    peers: tuple[PeerReport, ...]
+    drops: dict[str, int]

@@ -1,0 +1,185 @@
+"""The state directory: identity, planet, network configurations and known peers."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO, Final
+
+from ztstack.base.address import Address
+from ztstack.base.errors import IdentityError, InvalidConfig, StateInUse, StorageError
+from ztstack.base.network_id import NetworkId
+from ztstack.crypto.identity import Identity
+
+_FILE_LIMIT: Final = 1 << 20
+_PEERS_LIMIT: Final = 256
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace a file so that a kill at any moment leaves the old or the new content."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_identity(path: Path, *, insecure: bool = False) -> Identity:
+    """Read an `identity.secret` file; IdentityError says what is wrong with it."""
+    try:
+        status = path.stat()
+        text = path.read_bytes()[:1024].decode("ascii")
+    except OSError as error:
+        raise IdentityError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise IdentityError(f"{path}: is not an identity file") from None
+    if not insecure and os.name == "posix" and stat.S_IMODE(status.st_mode) & 0o077:
+        raise IdentityError(f"{path}: can be read by others; run: chmod 600 {path}")
+    try:
+        identity = Identity.parse(text)
+    except InvalidConfig as error:
+        raise IdentityError(f"{path}: {error}") from None
+    if not identity.has_private:
+        raise IdentityError(f"{path}: has no private key")
+    identity.check_keys()
+    return identity
+
+
+class Storage:
+    """One state directory, held by one process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock: IO[bytes] | None = None
+
+    def open(self) -> None:
+        """Create the folder if need be and take its lock; StateInUse names the holder."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in ("networks.d", "peers.d"):
+                (self.folder / name).mkdir(mode=0o700, exist_ok=True)
+            lock = (self.folder / "lock").open("a+b")
+        except OSError as error:
+            raise StorageError(f"{self.folder}: {error.strerror}") from error
+        if not _try_lock(lock):
+            lock.seek(0)
+            holder = lock.read(32).decode("ascii", "replace").strip() or "another process"
+            lock.close()
+            raise StateInUse(f"{self.folder}: in use by pid {holder}")
+        lock.seek(0)
+        lock.truncate()
+        lock.write(f"{os.getpid()}\n".encode())
+        lock.flush()
+        self._lock = lock
+        for left_over in self.folder.glob(".*"):
+            if left_over.is_file():
+                left_over.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def load_identity(self, *, insecure: bool = False) -> Identity | None:
+        """Return the identity kept here, or None if there is none yet."""
+        path = self.folder / "identity.secret"
+        if not path.exists():
+            return None
+        identity = read_identity(path, insecure=insecure)
+        checked = self.folder / "identity.checked"
+        mark = identity.key_hash.hex()
+        if not checked.exists() or checked.read_text("ascii", "replace") != mark:
+            # The memory-hard check takes a fifth of a second: once for each identity is enough.
+            try:
+                identity.validate()
+            except IdentityError as error:
+                raise IdentityError(f"{path}: {error}") from None
+            write_atomically(checked, mark.encode())
+        return identity
+
+    def save_identity(self, identity: Identity) -> None:
+        write_atomically(
+            self.folder / "identity.public", identity.public_text().encode(), mode=0o644
+        )
+        write_atomically(self.folder / "identity.checked", identity.key_hash.hex().encode())
+        write_atomically(self.folder / "identity.secret", identity.secret_text().encode())
+
+    def load_planet(self) -> bytes | None:
+        """Return the world file, named `planet` or, as the alias has it, `roots`."""
+        for name in ("planet", "roots"):
+            data = self._read(self.folder / name)
+            if data is not None:
+                return data
+        return None
+
+    def save_planet(self, data: bytes) -> None:
+        if self._read(self.folder / "planet") != data:
+            write_atomically(self.folder / "planet", data, mode=0o644)
+
+    def load_network(self, network: NetworkId) -> bytes | None:
+        return self._read(self.folder / "networks.d" / f"{network}.conf")
+
+    def save_network(self, network: NetworkId, data: bytes) -> None:
+        write_atomically(self.folder / "networks.d" / f"{network}.conf", data)
+
+    def networks(self) -> list[NetworkId]:
+        """Return the networks that have a file here."""
+        found = []
+        for path in sorted((self.folder / "networks.d").glob("*.conf")):
+            try:
+                found.append(NetworkId.parse(path.stem))
+            except InvalidConfig:
+                continue
+        return found
+
+    def load_peers(self) -> list[bytes]:
+        paths = sorted((self.folder / "peers.d").glob("*.peer"))[:_PEERS_LIMIT]
+        return [data for data in map(self._read, paths) if data]
+
+    def save_peers(self, records: dict[Address, bytes]) -> None:
+        folder = self.folder / "peers.d"
+        for address, record in list(records.items())[:_PEERS_LIMIT]:
+            path = folder / f"{address}.peer"
+            if self._read(path) != record:
+                write_atomically(path, record)
+
+    def _read(self, path: Path) -> bytes | None:
+        try:
+            with path.open("rb") as stream:
+                return stream.read(_FILE_LIMIT)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}") from error
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(stream: IO[bytes]) -> bool:
+        try:
+            # A byte far behind the text, so that others can still read the holder's pid.
+            stream.seek(4096)
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(stream: IO[bytes]) -> bool:
+        try:
+            fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,277 @@
+"""UDP sockets of both families: batches where the kernel has them, plain calls elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import struct
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from ztstack.base.datagram import ALL_SOCKETS, Datagram
+from ztstack.base.endpoint import Endpoint
+from ztstack.base.errors import InvalidConfig, PortInUse
+
+# Linux's numbers; the socket module does not name them on every version.
+SOL_UDP: Final = 17
+UDP_SEGMENT: Final = 103
+UDP_GRO: Final = 104
+SO_RCVBUFFORCE: Final = 33
+BUFFER_BYTES: Final = 8 << 20
+RECEIVES_PER_WAKEUP: Final = 8
+PLAIN_RECEIVES_PER_WAKEUP: Final = 64
+QUEUE_LIMIT: Final = 512
+_NAMES_LIMIT: Final = 4096
+_ANCILLARY_BYTES: Final = 64
+_NO_SEGMENTATION: Final = (errno.EINVAL, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP)
+_LATER: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
+
+
+class Receiver(Protocol):
+    """Who gets what arrives."""
+
+    def received(self, number: int, remote: Endpoint, view: memoryview, step: int) -> None:
+        """Take datagrams of `step` bytes, the last perhaps shorter; the view dies afterwards."""
+
+    def drained(self) -> None:
+        """Know that this wake-up is over."""
+
+
+class UdpSocket:
+    """One bound socket: its number, its family and what the kernel can do for it."""
+
+    __slots__ = ("can_segment", "family", "gro", "local", "number", "queue", "sock")
+
+    def __init__(self, number: int, bind: Endpoint) -> None:
+        self.number = number
+        self.family = socket.AF_INET if bind.is_ipv4 else socket.AF_INET6
+        self.sock = socket.socket(self.family, socket.SOCK_DGRAM)
+        self.queue: deque[Datagram] = deque()
+        try:
+            self._configure(bind)
+        except OSError as error:
+            self.sock.close()
+            if error.errno == errno.EADDRINUSE:
+                raise PortInUse(
+                    errno.EADDRINUSE, f"UDP port {bind.port} of {bind.host} is in use"
+                ) from None
+            raise InvalidConfig(f"cannot bind UDP {bind}: {error.strerror}") from error
+        name = self.sock.getsockname()
+        self.local = Endpoint(bind.ip, name[1])
+        self.can_segment = sys.platform == "linux"
+
+    def _configure(self, bind: Endpoint) -> None:
+        sock = self.sock
+        sock.setblocking(False)  # noqa: FBT003
+        if self.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if sys.platform == "win32":
+            # Otherwise an ICMP answer to one peer makes the next receive fail (SIO_UDP_CONNRESET).
+            sock.ioctl(0x9800000C, False)  # noqa: FBT003
+        for option, buffer in ((SO_RCVBUFFORCE, "force"), (socket.SO_RCVBUF, "receive")):
+            if buffer == "force" and sys.platform != "linux":
+                continue
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+                break
+            except OSError:
+                continue
+        with contextlib.suppress(OSError):  # The system's own limit stays.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+        self.gro = False
+        if sys.platform == "linux":
+            try:
+                sock.setsockopt(SOL_UDP, UDP_GRO, 1)
+                self.gro = True
+            except OSError:
+                pass  # An old kernel: single datagrams.
+        sock.bind((bind.host, bind.port))
+
+    def close(self) -> None:
+        self.queue.clear()
+        self.sock.close()
+
+
+class UdpSockets:
+    """All UDP sockets of a node on one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, receiver: Receiver) -> None:
+        self._loop = loop
+        self._receiver = receiver
+        self._sockets: list[UdpSocket] = []
+        self._buffer = bytearray(65536)
+        self._view = memoryview(self._buffer)
+        self._remotes: dict[tuple[str, int], Endpoint] = {}
+        self._names: dict[Endpoint, tuple[str, int]] = {}
+        self._waiting: set[int] = set()
+        self.on_writable: Callable[[], None] = lambda: None
+        self.sent = 0
+        self.dropped = 0
+
+    def open(self, bind: Endpoint) -> UdpSocket:
+        """Bind one more socket; PortInUse or InvalidConfig if that fails."""
+        sock = UdpSocket(len(self._sockets), bind)
+        self._sockets.append(sock)
+        self._loop.add_reader(sock.sock.fileno(), self._readable, sock)
+        return sock
+
+    @property
+    def sockets(self) -> list[UdpSocket]:
+        return list(self._sockets)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Something waits until a socket takes data again."""
+        return bool(self._waiting)
+
+    def close(self) -> None:
+        for sock in self._sockets:
+            self._loop.remove_reader(sock.sock.fileno())
+            if sock.number in self._waiting:
+                self._loop.remove_writer(sock.sock.fileno())
+            sock.close()
+        self._sockets.clear()
+        self._waiting.clear()
+
+    def _readable(self, sock: UdpSocket) -> None:
+        try:
+            if sock.gro:
+                self._receive_trains(sock)
+            else:
+                self._receive_plain(sock)
+        finally:
+            self._receiver.drained()
+
+    def _receive_trains(self, sock: UdpSocket) -> None:
+        """Drain a socket with UDP_GRO; measured by tests/bench/bench_stream.py."""
+        receive, view, buffers = sock.sock.recvmsg_into, self._view, [self._buffer]
+        for _ in range(RECEIVES_PER_WAKEUP):
+            try:
+                size, ancillary, flags, name = receive(buffers, _ANCILLARY_BYTES)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                continue  # An ICMP error that belongs to an earlier send.
+            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or not size:
+                continue
+            step = size
+            for level, kind, data in ancillary:
+                if level == SOL_UDP and kind == UDP_GRO:
+                    step = struct.unpack("i", data[:4])[0]
+            self._receiver.received(sock.number, self._endpoint(name), view[:size], step)
+
+    def _receive_plain(self, sock: UdpSocket) -> None:
+        for _ in range(PLAIN_RECEIVES_PER_WAKEUP):
+            try:
+                size, name = sock.sock.recvfrom_into(self._buffer)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                continue
+            if size:
+                remote = self._endpoint(name)
+                self._receiver.received(sock.number, remote, self._view[:size], size)
+
+    def _endpoint(self, name: tuple[str, int]) -> Endpoint:
+        key = (name[0], name[1])
+        known = self._remotes.get(key)
+        if known is None:
+            host = key[0].partition("%")[0]
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            known = Endpoint.of(socket.inet_pton(family, host), key[1])
+            if len(self._remotes) >= _NAMES_LIMIT:
+                self._remotes.clear()
+            self._remotes[key] = known
+        return known
+
+    def _name(self, remote: Endpoint) -> tuple[str, int]:
+        name = self._names.get(remote)
+        if name is None:
+            if len(self._names) >= _NAMES_LIMIT:
+                self._names.clear()
+            name = self._names[remote] = (remote.host, remote.port)
+        return name
+
+    def send(self, datagram: Datagram) -> None:
+        """Send, or keep for the moment when the socket takes data again."""
+        if datagram.socket != ALL_SOCKETS:
+            if 0 <= datagram.socket < len(self._sockets):
+                self._send_or_queue(self._sockets[datagram.socket], datagram)
+            return
+        family = socket.AF_INET if datagram.remote.is_ipv4 else socket.AF_INET6
+        for sock in self._sockets:
+            if sock.family == family:
+                self._send_or_queue(sock, datagram)
+
+    def _send_or_queue(self, sock: UdpSocket, datagram: Datagram) -> None:
+        if not sock.queue and self._send(sock, datagram):
+            return
+        if len(sock.queue) >= QUEUE_LIMIT:
+            self.dropped += 1
+            return
+        sock.queue.append(datagram)
+        if sock.number not in self._waiting:
+            self._waiting.add(sock.number)
+            self._loop.add_writer(sock.sock.fileno(), self._writable, sock)
+
+    def _writable(self, sock: UdpSocket) -> None:
+        while sock.queue:
+            if not self._send(sock, sock.queue[0]):
+                return
+            sock.queue.popleft()
+        self._waiting.discard(sock.number)
+        self._loop.remove_writer(sock.sock.fileno())
+        self.on_writable()
+
+    def _send(self, sock: UdpSocket, datagram: Datagram) -> bool:
+        """Return False if the socket's buffer is full."""
+        data, segment = datagram.data, datagram.segment
+        name = self._name(datagram.remote)
+        self.sent += 1
+        if datagram.ttl:
+            return self._send_with_ttl(sock, datagram, name)
+        if not segment or segment >= len(data):
+            return self._send_plain(sock, data, name)
+        if sock.can_segment:
+            ancillary = [(SOL_UDP, UDP_SEGMENT, struct.pack("H", segment))]
+            try:
+                sock.sock.sendmsg([data], ancillary, 0, name)
+            except OSError as error:
+                if error.errno in _LATER:
+                    return False
+                if error.errno in _NO_SEGMENTATION:
+                    sock.can_segment = False
+                elif error.errno not in (errno.EMSGSIZE, errno.ECONNREFUSED):
+                    return True
+            else:
+                return True
+        whole = True
+        for start in range(0, len(data), segment):
+            # A full buffer in mid-train loses the rest of it, as a full queue in a router would.
+            whole = self._send_plain(sock, data[start : start + segment], name) and whole
+        return True
+
+    def _send_plain(self, sock: UdpSocket, data: bytes, name: tuple[str, int]) -> bool:
+        for _ in range(2):
+            try:
+                sock.sock.sendto(data, name)
+            except ConnectionRefusedError:
+                continue  # The answer to an earlier datagram; this one was not sent.
+            except OSError as error:
+                return error.errno not in _LATER
+            return True
+        return True
+
+    def _send_with_ttl(self, sock: UdpSocket, datagram: Datagram, name: tuple[str, int]) -> bool:
+        if sock.family != socket.AF_INET:
+            return self._send_plain(sock, datagram.data, name)
+        usual = sock.sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL)
+        sock.sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, datagram.ttl)
+        try:
+            return self._send_plain(sock, datagram.data, name)
+        finally:
+            sock.sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, usual)

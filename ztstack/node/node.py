@@ -1,0 +1,469 @@
+"""The whole node as one machine: datagrams, commands and time in; datagrams and events out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from ztstack.base.address import Address
+from ztstack.base.codec import Reader, Writer
+from ztstack.base.datagram import Datagram
+from ztstack.base.endpoint import Endpoint
+from ztstack.base.entropy import Entropy
+from ztstack.base.errors import DecodeError, Drop, NotJoined
+from ztstack.base.network_id import NetworkId
+from ztstack.base.timers import earliest
+from ztstack.base.trace import Tracer
+from ztstack.controller.controller import Controller, SendConfig, SendError, SendRevocation
+from ztstack.crypto.identity import Identity
+from ztstack.ip.interface import Interface
+from ztstack.node.events import (
+    Event,
+    IdentityCollided,
+    IdentityToValidate,
+    NetworkChanged,
+    NetworkConfigured,
+    OnlineChanged,
+    Socket,
+    WorldStored,
+)
+from ztstack.root.multicast_store import MulticastStore
+from ztstack.vl1 import events as vl1
+from ztstack.vl1.switch import Inbound, InboundBurst, PathPolicy, Switch
+from ztstack.vl2 import events as vl2
+from ztstack.vl2.network import Network
+from ztstack.vl2.network_config import NetworkConfig
+from ztstack.wire.network_config import ConfigRequest
+from ztstack.wire.replies import Error, Ok
+from ztstack.wire.verbs import ErrorCode, Verb
+from ztstack.wire.world import World
+
+BURST_PACKETS: Final = 22
+BURSTS_PER_PUMP: Final = 4
+DEFAULT_MTU: Final = 2800
+# Verbs whose payload begins with the id of the one network that they are about.
+_ONE_NETWORK: Final = frozenset(
+    (
+        Verb.FRAME,
+        Verb.EXT_FRAME,
+        Verb.NETWORK_CONFIG,
+        Verb.MULTICAST_GATHER,
+        Verb.MULTICAST_FRAME,
+    )
+)
+_MANY_NETWORKS: Final = frozenset((Verb.MULTICAST_LIKE, Verb.NETWORK_CREDENTIALS))
+
+
+class Member:
+    """This node on one network: the VL2 machine and the IP host above it."""
+
+    __slots__ = ("interface", "network")
+
+    def __init__(self, network: Network, interface: Interface) -> None:
+        self.network = network
+        self.interface = interface
+
+
+class Node:
+    """VL1, VL2 and IP joined; knows neither sockets nor clocks."""
+
+    def __init__(
+        self,
+        now: int,
+        identity: Identity,
+        planet: World,
+        entropy: Entropy,
+        tracer: Tracer,
+        policy: PathPolicy,
+    ) -> None:
+        self.identity = identity
+        self.tracer = tracer
+        self._entropy = entropy
+        self.switch = Switch(now, identity, planet, entropy, tracer, policy)
+        self.members: dict[NetworkId, Member] = {}
+        self.controller: Controller | None = None
+        self.multicast_store: MulticastStore | None = None
+        self._events: list[Event] = []
+        self._local: list[tuple[int, int, bytes]] = []
+        self._dispatch: dict[int, Callable[[int, Inbound], None]] = {
+            Verb.OK: self._receive_ok,
+            Verb.ERROR: self._receive_error,
+            Verb.NETWORK_CONFIG_REQUEST: self._receive_config_request,
+        }
+
+    # Commands.
+
+    def join(self, now: int, network_id: NetworkId, cached: bytes | None = None) -> None:
+        """Become a member; `cached` is the last `NetworkConfigured.raw`, used at once."""
+        if network_id in self.members:
+            return
+        network = Network(
+            now, network_id, self.identity, self.switch, self._entropy, self.tracer, cached
+        )
+        interface = Interface(now, network.mac, DEFAULT_MTU, self._entropy, self.tracer)
+        self.members[network_id] = Member(network, interface)
+        if network.config is not None:
+            self._configure(now, network_id, network.config)
+        self._turn(now)
+
+    def leave(self, now: int, network_id: NetworkId) -> None:
+        del now
+        member = self.members.pop(network_id, None)
+        if member is not None:
+            member.network.leave()
+
+    def member(self, network_id: NetworkId) -> Member:
+        member = self.members.get(network_id)
+        if member is None:
+            raise NotJoined(f"network {network_id} was not joined")
+        return member
+
+    def identity_validated(self, now: int, identity: Identity, *, ok: bool) -> None:
+        """Answer IdentityToValidate."""
+        self.switch.identity_validated(now, identity, ok=ok)
+        self._turn(now)
+
+    # Datagrams in.
+
+    def receive(self, now: int, datagram: Datagram) -> None:
+        self.switch.receive(now, datagram)
+        self._turn(now)
+
+    def receive_train(
+        self, now: int, socket: int, remote: Endpoint, view: memoryview, step: int
+    ) -> None:
+        self.switch.receive_train(now, socket, remote, view, step)
+        self._turn(now)
+
+    # Time.
+
+    def handle_timer(self, now: int) -> None:
+        self.switch.handle_timer(now)
+        for member in list(self.members.values()):
+            member.network.handle_timer(now)
+            member.interface.handle_timer(now)
+        if self.controller is not None:
+            self.controller.handle_timer(now)
+        self._turn(now)
+
+    def next_timer(self) -> int | None:
+        deadlines = [self.switch.next_timer()]
+        for member in self.members.values():
+            deadlines.append(member.network.next_timer())
+            deadlines.append(member.interface.next_timer())
+        if self.controller is not None:
+            deadlines.append(self.controller.next_timer())
+        return earliest(*deadlines)
+
+    # Outputs.
+
+    def flush(self, now: int) -> None:
+        """End a wake-up: acknowledge what arrived in it."""
+        for member in self.members.values():
+            member.interface.flush(now)
+
+    def take_datagrams(self, now: int) -> tuple[list[Datagram], bool]:
+        """Return what is to be sent, and whether there is more to take right away."""
+        self._turn(now)
+        more = False
+        for member in list(self.members.values()):
+            for _ in range(BURSTS_PER_PUMP):
+                batches = member.interface.take_frames(now, BURST_PACKETS)
+                if not batches:
+                    break
+                for batch in batches:
+                    # Bodies are views of send buffers: each batch is sealed before the next.
+                    member.network.send(now, batch)
+                    self._drain_network(now, member)
+            else:
+                more = more or member.interface.has_output
+        self._turn(now)
+        return self.switch.take_datagrams(), more
+
+    def take_events(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+    # The layers meet.
+
+    def _turn(self, now: int) -> None:
+        """Move outputs between the layers until nothing moves."""
+        for _ in range(64):
+            moved = False
+            for inbound in self.switch.take_inbound():
+                moved = True
+                if isinstance(inbound, InboundBurst):
+                    self._receive_burst(now, inbound)
+                else:
+                    self._receive_message(now, inbound)
+            local, self._local = self._local, []
+            for verb, packet_id, payload in local:
+                moved = True
+                self._receive_own(now, verb, packet_id, payload)
+            for member in list(self.members.values()):
+                moved = self._drain_network(now, member) or moved
+                moved = self._drain_interface(now, member) or moved
+            if self.controller is not None:
+                moved = self._drain_controller(now, self.controller) or moved
+            for event in self.switch.take_events():
+                moved = True
+                self._note(now, event)
+            if not moved:
+                return
+
+    def _receive_burst(self, now: int, inbound: InboundBurst) -> None:
+        prefix = inbound.prefix
+        member = self.members.get(NetworkId(int.from_bytes(prefix[1:9], "big")))
+        if member is None:
+            self.tracer.drop(Drop.NOT_JOINED, "node")
+            return
+        ethertype = int.from_bytes(prefix[9:11], "big")
+        verdict = member.network.receive_burst(now, inbound.source, ethertype, inbound.burst)
+        if verdict is not vl2.Verdict.IGNORED:
+            self.switch.accept(now, inbound, trusted=verdict is vl2.Verdict.TRUSTED)
+        self._drain_network(now, member)
+
+    def _receive_message(self, now: int, inbound: Inbound) -> None:
+        handler = self._dispatch.get(inbound.verb)
+        if handler is not None:
+            handler(now, inbound)
+            return
+        if inbound.verb in _ONE_NETWORK:
+            self._receive_for_network(now, inbound)
+        elif inbound.verb in _MANY_NETWORKS:
+            self._receive_for_all(now, inbound)
+        else:
+            self.switch.accept(now, inbound, trusted=False)
+
+    def _receive_for_network(self, now: int, inbound: Inbound) -> None:
+        payload = inbound.payload
+        if len(payload) < 8:
+            self.tracer.drop(Drop.MALFORMED, "node")
+            return
+        network_id = NetworkId(int.from_bytes(payload[:8], "big"))
+        member = self.members.get(network_id)
+        verdict = vl2.Verdict.TAKEN
+        if member is not None:
+            verdict = member.network.receive(
+                now, inbound.source, inbound.verb, inbound.packet_id, payload
+            )
+            self._drain_network(now, member, inbound)
+        elif inbound.verb != Verb.MULTICAST_GATHER:
+            self.tracer.drop(Drop.NOT_JOINED, "node")
+        if inbound.verb == Verb.MULTICAST_GATHER and self.multicast_store is not None:
+            answer = self.multicast_store.receive_gather(now, inbound.source, payload)
+            if answer is not None:
+                self.switch.reply_ok(now, inbound, answer)
+        if verdict is not vl2.Verdict.IGNORED:
+            self.switch.accept(now, inbound, trusted=verdict is vl2.Verdict.TRUSTED)
+
+    def _receive_for_all(self, now: int, inbound: Inbound) -> None:
+        verdict = vl2.Verdict.TAKEN if not self.members else vl2.Verdict.IGNORED
+        for member in list(self.members.values()):
+            answer = member.network.receive(
+                now, inbound.source, inbound.verb, inbound.packet_id, inbound.payload
+            )
+            verdict = max(verdict, answer)
+            self._drain_network(now, member, inbound)
+        if inbound.verb == Verb.MULTICAST_LIKE and self.multicast_store is not None:
+            self.multicast_store.receive_like(now, inbound.source, inbound.payload)
+            verdict = max(verdict, vl2.Verdict.TAKEN)
+        if verdict is not vl2.Verdict.IGNORED:
+            self.switch.accept(now, inbound, trusted=verdict is vl2.Verdict.TRUSTED)
+
+    def _receive_ok(self, now: int, inbound: Inbound) -> None:
+        try:
+            ok = Ok.decode(Reader(inbound.payload))
+        except DecodeError:
+            self.tracer.drop(Drop.MALFORMED, "node")
+            return
+        verdict = vl2.Verdict.TAKEN
+        for member in list(self.members.values()):
+            if ok.body[:8] == member.network.network_id.packed:
+                verdict = member.network.receive_ok(now, inbound.source, ok)
+                self._drain_network(now, member, inbound)
+        if verdict is not vl2.Verdict.IGNORED:
+            self.switch.accept(now, inbound, trusted=verdict is vl2.Verdict.TRUSTED)
+
+    def _receive_error(self, now: int, inbound: Inbound) -> None:
+        try:
+            error = Error.decode(Reader(inbound.payload))
+        except DecodeError:
+            self.tracer.drop(Drop.MALFORMED, "node")
+            return
+        for member in list(self.members.values()):
+            if error.body[:8] == member.network.network_id.packed:
+                member.network.receive_error(now, inbound.source, error)
+                self._drain_network(now, member, inbound)
+        self.switch.accept(now, inbound, trusted=False)
+
+    def _receive_config_request(self, now: int, inbound: Inbound) -> None:
+        try:
+            request = ConfigRequest.decode(Reader(inbound.payload))
+        except DecodeError:
+            self.tracer.drop(Drop.MALFORMED, "node")
+            return
+        source = self.switch.identity_of(inbound.source)
+        if self.controller is None or source is None:
+            body = request.network.packed
+            self.switch.reply_error(now, inbound, ErrorCode.UNSUPPORTED_OPERATION, body)
+        else:
+            physical = inbound.path.remote if inbound.hops == 0 else None
+            self.controller.receive_request(now, source, inbound.packet_id, request, physical)
+            self._drain_controller(now, self.controller)
+        self.switch.accept(now, inbound, trusted=False)
+
+    def _receive_own(self, now: int, verb: int, packet_id: int, payload: bytes) -> None:
+        """Deliver what this node sent to itself: its own controller's answers, and requests."""
+        try:
+            if verb == Verb.NETWORK_CONFIG_REQUEST and self.controller is not None:
+                request = ConfigRequest.decode(Reader(payload))
+                self.controller.receive_request(now, self.identity, packet_id, request, None)
+                return
+            network_id = NetworkId(int.from_bytes(payload[:8], "big"))
+            if verb == Verb.OK:
+                ok = Ok.decode(Reader(payload))
+                network_id = NetworkId(int.from_bytes(ok.body[:8], "big"))
+                if network_id in self.members:
+                    self.members[network_id].network.receive_ok(now, self.identity.address, ok)
+            elif verb == Verb.ERROR:
+                error = Error.decode(Reader(payload))
+                network_id = NetworkId(int.from_bytes(error.body[:8], "big"))
+                if network_id in self.members:
+                    network = self.members[network_id].network
+                    network.receive_error(now, self.identity.address, error)
+            elif verb == Verb.NETWORK_CONFIG and network_id in self.members:
+                network = self.members[network_id].network
+                network.receive(now, self.identity.address, verb, packet_id, payload)
+        except DecodeError:
+            self.tracer.drop(Drop.MALFORMED, "node")
+
+    def _send(self, now: int, destination: Address, verb: int, payload: bytes, *, z: bool) -> None:
+        if destination == self.identity.address:
+            self._local.append((verb, 0, payload))
+        else:
+            self.switch.send(now, destination, verb, payload, compress=z)
+
+    def _drain_network(self, now: int, member: Member, inbound: Inbound | None = None) -> bool:
+        outputs = member.network.take_output()
+        for output in outputs:
+            match output:
+                case vl2.SendFrames():
+                    self.switch.send_frames(now, *output)
+                case vl2.BurstIn():
+                    member.interface.receive_burst(now, *output)
+                case vl2.FrameIn():
+                    member.interface.receive_frame(now, output.frame)
+                case vl2.SendMessage():
+                    self._send(
+                        now, output.destination, output.verb, output.payload, z=output.compress
+                    )
+                case vl2.ReplyOk():
+                    self._reply_ok(now, output, inbound)
+                case vl2.ReplyError():
+                    self._reply_error(now, output, inbound)
+                case vl2.Configured():
+                    network_id = member.network.network_id
+                    self._configure(now, network_id, output.config)
+                    self._events.append(NetworkConfigured(network_id, output.raw))
+                case vl2.StatusChanged():
+                    self._events.append(
+                        NetworkChanged(member.network.network_id, output.status, output.detail)
+                    )
+                case vl2.WantIdentity():
+                    self.switch.request_identity(now, output.address)
+        return bool(outputs)
+
+    def _reply_ok(self, now: int, reply: vl2.ReplyOk, inbound: Inbound | None) -> None:
+        if inbound is not None and inbound.packet_id == reply.packet_id:
+            self.switch.reply_ok(now, inbound, reply.body, in_re_verb=reply.verb)
+            return
+        w = Writer()
+        Ok(reply.verb, reply.packet_id, reply.body).encode(w)
+        self._send(now, reply.source, Verb.OK, w.getvalue(), z=False)
+
+    def _reply_error(self, now: int, reply: vl2.ReplyError, inbound: Inbound | None) -> None:
+        if inbound is not None and inbound.packet_id == reply.packet_id:
+            self.switch.reply_error(now, inbound, reply.code, reply.body)
+            return
+        w = Writer()
+        Error(reply.verb, reply.packet_id, reply.code, reply.body).encode(w)
+        self._send(now, reply.source, Verb.ERROR, w.getvalue(), z=False)
+
+    def _drain_interface(self, now: int, member: Member) -> bool:
+        events = member.interface.take_events()
+        network_id = member.network.network_id
+        for event in events:
+            self._events.append(Socket(network_id, event))
+        groups = member.interface.groups()
+        if groups != member.network.groups:
+            member.network.set_groups(now, groups)
+            return True
+        return bool(events)
+
+    def _drain_controller(self, now: int, controller: Controller) -> bool:
+        outputs = controller.take_output()
+        for output in outputs:
+            match output:
+                case SendConfig():
+                    for chunk in output.chunks:
+                        w = Writer()
+                        chunk.encode(w)
+                        if output.in_re_packet_id is None:
+                            verb, payload = Verb.NETWORK_CONFIG, w.getvalue()
+                        else:
+                            ok = Writer()
+                            Ok(
+                                Verb.NETWORK_CONFIG_REQUEST, output.in_re_packet_id, w.getvalue()
+                            ).encode(ok)
+                            verb, payload = Verb.OK, ok.getvalue()
+                        self._send(now, output.destination, verb, payload, z=True)
+                case SendError():
+                    w = Writer()
+                    Error(
+                        Verb.NETWORK_CONFIG_REQUEST,
+                        output.in_re_packet_id,
+                        output.code,
+                        output.body,
+                    ).encode(w)
+                    self._send(now, output.destination, Verb.ERROR, w.getvalue(), z=False)
+                case SendRevocation():
+                    self._send(
+                        now, output.destination, Verb.NETWORK_CREDENTIALS, output.payload, z=False
+                    )
+        return bool(outputs)
+
+    def _configure(self, now: int, network_id: NetworkId, config: NetworkConfig) -> None:
+        interface = self.members[network_id].interface
+        interface.set_mtu(now, config.mtu)
+        interface.set_addresses(now, list(config.addresses))
+        interface.set_routes(
+            now, [(route.target_ip, route.bits, route.via) for route in config.routes]
+        )
+        self._refresh_forbidden()
+
+    def _refresh_forbidden(self) -> None:
+        """Keep managed subnets from being paths (vl1 section 6.10)."""
+        subnets = [
+            (ip, bits)
+            for member in self.members.values()
+            if member.network.config is not None
+            for ip, bits in member.network.config.addresses
+        ]
+        self.switch.set_forbidden(subnets)
+
+    def _note(self, now: int, event: vl1.Event) -> None:
+        match event:
+            case vl1.OnlineChanged():
+                self._events.append(OnlineChanged(event.online))
+            case vl1.WorldChanged():
+                self._events.append(WorldStored(event.world.serialize()))
+            case vl1.ValidateIdentity():
+                self._events.append(IdentityToValidate(event.identity))
+            case vl1.IdentityCollision():
+                self._events.append(IdentityCollided(event.reporter))
+            case vl1.IdentityLearned():
+                for member in list(self.members.values()):
+                    member.network.identity_learned(now, event.address)
+            case _:
+                pass

@@ -1,0 +1,176 @@
+"""The node as an application sees it: join, connect, listen, datagrams, status."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Self
+
+from ztstack.aio.service import NodeConfig, Service
+from ztstack.aio.status import NodeStatus
+from ztstack.base.address import Address
+from ztstack.base.errors import InvalidConfig, NotJoined, PortInUse
+from ztstack.base.network_id import NetworkId
+from ztstack.sockets.datagram import DatagramEndpoint
+from ztstack.sockets.listener import Listener
+from ztstack.sockets.stream import Stream
+
+JOIN_TIMEOUT_S: Final = 60.0
+CONNECT_TIMEOUT_S: Final = 30.0
+BACKLOG: Final = 128
+
+
+class Node:
+    """A ZeroTier node in this process: `async with Node(network="8056c2e21c000001") as node:`.
+
+    Entering starts it and waits for an address on every network of its configuration; leaving
+    stops it. Failures are AccessDenied, NetworkNotFound, Offline and the others of ZtError.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig | None = None,
+        *,
+        network: str | None = None,
+        state: str | Path | None = None,
+        planet: bytes | None = None,
+        join_timeout: float = JOIN_TIMEOUT_S,
+    ) -> None:
+        config = config if config is not None else NodeConfig()
+        if network is not None:
+            config = replace(config, networks=(*config.networks, NetworkId.parse(network)))
+        if state is not None:
+            config = replace(config, state=Path(state))
+        if planet is not None:
+            config = replace(config, planet=planet)
+        self.config = config
+        self._join_timeout = join_timeout
+        self._service = Service(config)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        try:
+            for network in self.config.networks:
+                await self.join(network, self._join_timeout)
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start without waiting for any network."""
+        await self._service.start()
+
+    async def stop(self) -> None:
+        await self._service.stop()
+
+    @property
+    def service(self) -> Service:
+        return self._service
+
+    @property
+    def address(self) -> Address:
+        return self._service.node.identity.address
+
+    async def online(self, timeout: float = 10.0) -> None:
+        """Wait for a root; Offline after `timeout` seconds."""
+        await self._service.wait_online(timeout)
+
+    async def join(
+        self, network: NetworkId | str, timeout: float = JOIN_TIMEOUT_S, wait_auth: float = 0.0
+    ) -> None:
+        """Join and wait for an address; keep asking for `wait_auth` seconds while denied."""
+        parsed = NetworkId.parse(network) if isinstance(network, str) else network
+        await self._service.join(parsed, timeout, wait_auth)
+
+    def leave(self, network: NetworkId | str) -> None:
+        self._service.leave(NetworkId.parse(network) if isinstance(network, str) else network)
+
+    def addresses(self, network: NetworkId | str | None = None) -> list[str]:
+        """Return this node's IP addresses on one network, or on all."""
+        if network is None:
+            return [ip for joined in self._service.networks() for ip in self.addresses(joined)]
+        parsed = NetworkId.parse(network) if isinstance(network, str) else network
+        return self._service.addresses(parsed)
+
+    async def connect(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = CONNECT_TIMEOUT_S,
+        *,
+        family: int = 0,
+        source: str | None = None,
+        source_port: int = 0,
+    ) -> Stream:
+        """Open a TCP stream to an IP address or a node id; `family` is 0, 4 or 6.
+
+        Raises NameNotResolved, Unreachable, ConnectRefused, TimeoutError.
+        """
+        check_port(port)
+        network, ip = self._service.resolve(host, family)
+        local = self._service.resolve_local(network, source) if source is not None else None
+        interface = self._service.node.member(network).interface
+        now = self._service.driver.now()
+        connection = interface.connect(now, ip, port, local, source_port)
+        stream = Stream(self._service, network, connection)
+        self._service.driver.pump_soon()
+        try:
+            async with asyncio.timeout(timeout):
+                await stream.wait_established()
+        except TimeoutError:
+            stream.abort()
+            raise TimeoutError(f"{host}:{port}: no answer in {timeout:g} s") from None
+        except BaseException:
+            stream.abort()
+            raise
+        return stream
+
+    async def listen(self, port: int, host: str | None = None, backlog: int = BACKLOG) -> Listener:
+        """Listen on every address of every network, or on `host`; port 0 picks one."""
+        check_port(port, zero=True)
+        backlogs = []
+        now = self._service.driver.now()
+        try:
+            for network, ip in self._service.bindings(host):
+                interface = self._service.node.member(network).interface
+                opened = interface.listen(now, ip, port, backlog)
+                backlogs.append((network, opened))
+                port = opened.port
+        except PortInUse:
+            for _, opened in backlogs:
+                opened.close(now)
+            raise
+        if not backlogs:
+            raise NotJoined("there is no network to listen on")
+        return Listener(self._service, backlogs)
+
+    async def datagram(self, port: int = 0, host: str | None = None) -> DatagramEndpoint:
+        """Bind a UDP port on every address of every network, or on `host`; port 0 picks one."""
+        check_port(port, zero=True)
+        sockets = []
+        now = self._service.driver.now()
+        try:
+            for network, ip in self._service.bindings(host):
+                opened = self._service.node.member(network).interface.bind_udp(now, ip, port)
+                sockets.append((network, opened))
+                port = opened.port
+        except PortInUse:
+            for _, opened in sockets:
+                opened.close()
+            raise
+        if not sockets:
+            raise NotJoined("there is no network to bind on")
+        return DatagramEndpoint(self._service, sockets)
+
+    def status(self) -> NodeStatus:
+        return self._service.status()
+
+
+def check_port(port: int, *, zero: bool = False) -> None:
+    if not (0 if zero else 1) <= port <= 65535:
+        raise InvalidConfig(f"a port is a number from {0 if zero else 1} to 65535, not {port}")
