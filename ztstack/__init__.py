@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from ztstack.aio.service import NodeConfig
+from ztstack.aio.control import ask_controller
+from ztstack.aio.entropy import SystemEntropy
+from ztstack.aio.roles import (
+    ControllerService,
+    Lab,
+    LabDetails,
+    controller_store,
+    ensure_identity,
+    root_config,
+)
+from ztstack.aio.service import NodeConfig, parse_planet
 from ztstack.aio.status import NetworkReport, NodeStatus, PeerReport
+from ztstack.aio.storage import read_identity
 from ztstack.base.address import Address
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import (
@@ -21,6 +32,7 @@ from ztstack.base.errors import (
 )
 from ztstack.base.network_id import NetworkId
 from ztstack.crypto.identity import Identity
+from ztstack.root.world_builder import make_planet
 from ztstack.sockets.api import Node
 from ztstack.sockets.datagram import DatagramEndpoint
 from ztstack.sockets.listener import Listener
@@ -34,9 +46,12 @@ __all__ = [
     "AuthenticationRequired",
     "ConnectRefused",
     "ConnectReset",
+    "ControllerService",
     "DatagramEndpoint",
     "Endpoint",
     "Identity",
+    "Lab",
+    "LabDetails",
     "Listener",
     "LocalError",
     "NetworkId",
@@ -50,7 +65,15 @@ __all__ = [
     "RemoteError",
     "StorageError",
     "Stream",
+    "SystemEntropy",
     "Unreachable",
     "ZtError",
     "__version__",
+    "ask_controller",
+    "controller_store",
+    "ensure_identity",
+    "make_planet",
+    "parse_planet",
+    "read_identity",
+    "root_config",
 ]

@@ -179,18 +179,32 @@ class Service:
             self._join(network)
 
     def _open_sockets(self, driver: Driver) -> None:
+        for bind in self.config.bind:
+            driver.udp.open(bind)
+        if self.config.bind:
+            return
+        # The port of the last run if it is free: peers find a restarted node at once.
+        port = self._storage.load_port() if self._storage is not None else 0
         failed: Exception | None = None
-        opened = 0
-        for bind in self.config.bind or _ANY:
+        for bind in _ANY:
             try:
-                driver.udp.open(bind)
-                opened += 1
+                port = self._open_near(driver, Endpoint(bind.ip, port))
             except (InvalidConfig, OSError) as error:
-                if self.config.bind:
-                    raise
                 failed = error  # This machine may lack one of the families.
-        if not opened and failed is not None:
+        if failed is not None and not driver.udp.sockets:
             raise failed
+        if self._storage is not None:
+            self._storage.save_port(port)
+
+    @staticmethod
+    def _open_near(driver: Driver, bind: Endpoint) -> int:
+        """Open a socket, on another port if that one is taken; return the port."""
+        try:
+            return driver.udp.open(bind).local.port
+        except (InvalidConfig, OSError):
+            if not bind.port:
+                raise
+            return driver.udp.open(Endpoint(bind.ip, 0)).local.port
 
     async def _identity(self) -> Identity:
         identity = self.config.identity

@@ -16,6 +16,7 @@ from ztstack.crypto.identity import Identity
 
 _FILE_LIMIT: Final = 1 << 20
 _PEERS_LIMIT: Final = 256
+_PORT_FILE: Final = "zerotier-one.port"
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -124,6 +125,16 @@ class Storage:
     def save_planet(self, data: bytes) -> None:
         if self._read(self.folder / "planet") != data:
             write_atomically(self.folder / "planet", data, mode=0o644)
+
+    def load_port(self) -> int:
+        """Return the UDP port of the last run, 0 if there is none."""
+        text = (self._read(self.folder / _PORT_FILE) or b"").decode("ascii", "replace").strip()
+        port = int(text) if text.isascii() and text.isdigit() else 0
+        return port if port <= 0xFFFF else 0
+
+    def save_port(self, port: int) -> None:
+        if self.load_port() != port:
+            write_atomically(self.folder / _PORT_FILE, str(port).encode(), mode=0o644)
 
     def load_network(self, network: NetworkId) -> bytes | None:
         return self._read(self.folder / "networks.d" / f"{network}.conf")

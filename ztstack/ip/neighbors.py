@@ -20,8 +20,9 @@ from ztstack.ip.packets.ipv6 import ICMPV6, Ipv6Packet
 MAX_NEIGHBORS: Final = 1024
 MAX_PENDING_PACKETS: Final = 64
 MAX_PENDING_BYTES: Final = 256 * 1024
-ASK_US: Final = SECOND
-ASKS: Final = 3
+ASK_US: Final = (SECOND // 4, SECOND // 2, SECOND, SECOND, 2 * SECOND)
+"""How long each question waits for its answer. The first may be lost while a peer is looked up."""
+ASKS: Final = len(ASK_US)
 # After this long a mapping in use is confirmed by asking the neighbour itself.
 FRESH_US: Final = 60 * SECOND
 
@@ -194,7 +195,7 @@ class Neighbors:
 
     def _ask(self, now: int, ip: bytes, neighbor: _Neighbor) -> None:
         neighbor.asks += 1
-        self._timers.set(ip, now + ASK_US)
+        self._timers.set(ip, now + ASK_US[neighbor.asks - 1])
         source = self._source_for(ip)
         if source is None:
             return

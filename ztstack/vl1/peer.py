@@ -21,8 +21,6 @@ TRUST_US: Final = 600 * SECOND
 RELAY_PENALTY_US: Final = 61 * SECOND
 DOUBT_US: Final = SECOND // 2
 """How long a path may be silent, and then how long its probe, while the peer uses a relay."""
-SUPPLANT_US: Final = 1 * SECOND
-"""A path of the same host and socket gives way to a new port if it was silent for this long."""
 
 _RECORD_VERSION: Final = 2
 _NO_QUALITY: Final = (1 << 32) - 1
@@ -166,8 +164,9 @@ class Peer:
     def learn(self, now: int, path: Path, priority: int = 1) -> bool:
         """Adopt a path on which the peer answered; False if there was no need to.
 
-        The same host on the same socket with another port is one place: the old entry gives way
-        once it is silent.
+        The same host on the same socket with another port is one place, which was restarted or
+        speaks from several ports: the last that answered counts (stock nodes keep the old one
+        until it was silent for 19 s).
         """
         entry = self.find(path)
         if entry is not None:
@@ -177,8 +176,6 @@ class Peer:
         for entry in self.entries:
             other = entry.path.key
             if other.remote.ip == key.remote.ip and other.socket == key.socket:
-                if now - entry.last_receive < SUPPLANT_US:
-                    return False
                 entry.path, entry.priority = path, priority
                 entry.refresh(now)
                 return True

@@ -7,6 +7,7 @@ import pytest
 from tests.support.ethernet import Host, Wire, ip
 from ztstack.base.errors import ConnectRefused, Drop, PortInUse, Unreachable
 from ztstack.base.frame import Frame
+from ztstack.ip.neighbors import ASK_US
 from ztstack.ip.tcp.connection import Connection
 from ztstack.ip.tcp.listener import Listener
 
@@ -87,9 +88,9 @@ def test_refused() -> None:
 def test_nobody_has_the_address(to: bytes) -> None:
     one, _, wire = pair()
     client = one.interface.connect(wire.now, to, 80)
-    wire.wait(2_500_000)
+    wire.wait(sum(ASK_US) - 100_000)
     assert client.error is None
-    wire.wait(1_000_000)
+    wire.wait(200_000)
     assert isinstance(client.error, Unreachable)
 
 
