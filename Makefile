@@ -23,5 +23,8 @@ lint: $(STAMP)
 test: lint
 	$(BIN)/pytest
 
+demo: $(STAMP)
+	docs/demo.sh
+
 clean:
 	rm -rf $(VENV) .demo

@@ -1,0 +1,93 @@
+# bash completion for zt; made by python -m ztcli.completion
+
+_zt() {
+    local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"
+    local path="" word words i
+    COMPREPLY=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word="${COMP_WORDS[i]}"
+        case "$path $word" in
+            " call") path="call" ;;
+            " nc") path="nc" ;;
+            " listen") path="listen" ;;
+            " udp-listen") path="udp-listen" ;;
+            " udp-send") path="udp-send" ;;
+            " join") path="join" ;;
+            " ip") path="ip" ;;
+            " status") path="status" ;;
+            " peers") path="peers" ;;
+            " identity") path="identity" ;;
+            "identity new") path="identity new" ;;
+            "identity show") path="identity show" ;;
+            "identity validate") path="identity validate" ;;
+            " network") path="network" ;;
+            "network create") path="network create" ;;
+            "network list") path="network list" ;;
+            "network members") path="network members" ;;
+            "network authorize") path="network authorize" ;;
+            "network deauthorize") path="network deauthorize" ;;
+            " controller") path="controller" ;;
+            "controller run") path="controller run" ;;
+            " planet") path="planet" ;;
+            "planet make") path="planet make" ;;
+            "planet show") path="planet show" ;;
+            " root") path="root" ;;
+            "root run") path="root run" ;;
+            " lab") path="lab" ;;
+            "lab up") path="lab up" ;;
+            " completion") path="completion" ;;
+            "completion show") path="completion show" ;;
+            " version") path="version" ;;
+        esac
+    done
+    case "$previous" in
+        --format)
+            mapfile -t COMPREPLY < <(compgen -W "line raw hex json" -- "$current")
+            return ;;
+        --mode)
+            mapfile -t COMPREPLY < <(compgen -W "auto http tcp" -- "$current")
+            return ;;
+        --print)
+            mapfile -t COMPREPLY < <(compgen -W "ip json env" -- "$current")
+            return ;;
+        --cacert|--cert|--dir|--identity-file|--key|--output|--password-file|--planet|--ready-file|--save|--sign-with|--state|--upload-file)
+            mapfile -t COMPREPLY < <(compgen -f -- "$current")
+            return ;;
+    esac
+    case "$path" in
+        "") words="call nc listen udp-listen udp-send join ip status peers identity network controller planet root lab completion version --network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "call") words="--url --stdio --test -z --send-only --recv-only --no-stdin --no-shutdown --keep-sending --idle-timeout --linger --crlf --delay --source -s --source-port -p -4 -6 --exec --sh --tls --cacert --cert --key --servername --alpn --insecure -k --request -X --header -H --data -d --data-raw --data-binary --json-data --form -F --upload-file -T --include -i --head -I --output -o --remote-name -O --location -L --max-redirs --fail -f --fail-with-body --user -u --password-file --user-agent -A --compressed --resolve --retry --retry-delay --retry-connrefused --retry-max-time --write-out -w --http1.1 --http --network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "nc") words="--url --stdio --test -z --send-only --recv-only --no-stdin --no-shutdown --keep-sending --idle-timeout --linger --crlf --delay --source -s --source-port -p -4 -6 --exec --sh --tls --cacert --cert --key --servername --alpn --insecure -k --request -X --header -H --data -d --data-raw --data-binary --json-data --form -F --upload-file -T --include -i --head -I --output -o --remote-name -O --location -L --max-redirs --fail -f --fail-with-body --user -u --password-file --user-agent -A --compressed --resolve --retry --retry-delay --retry-connrefused --retry-max-time --write-out -w --http1.1 --http --network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "listen") words="--mode --tcp --body-bytes --status --header --body --dir --save --requests --keep-open -k --serial --parallel --exec --sh --echo --discard --send-only --recv-only --no-stdin --tls --cert --key --once --max-conns --allow --deny --allow-any --idle-timeout --grace --ready-file --ready-fd --network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "udp-listen") words="--no-pong --reply --echo --exec --count --once --format --allow --deny --allow-any --ready-file --ready-fd --network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "udp-send") words="--to --data --lines --hex --repeat --interval --wait --count --source-port --network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "join") words="--once --print --ready-file --ready-fd --network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "ip") words="-4 -6 --all --network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "status") words="--watch --network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "peers") words="--active --watch --network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "identity") words="new show validate --help -h" ;;
+        "identity new") words="--force --network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "identity show") words="--secret --network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "identity validate") words="--network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "network") words="create list members authorize deauthorize --help -h" ;;
+        "network create") words="--name --pool --public --no-rfc4193 --mtu --network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "network list") words="--network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "network members") words="--network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "network authorize") words="--network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "network deauthorize") words="--network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "controller") words="run --help -h" ;;
+        "controller run") words="--ready-file --ready-fd --network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "planet") words="make show --help -h" ;;
+        "planet make") words="--root --sign-with --output -o --force --network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "planet show") words="--network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "root") words="run --help -h" ;;
+        "root run") words="--ready-file --ready-fd --network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "lab") words="up --help -h" ;;
+        "lab up") words="--env --host --port --pool --private --ready-file --ready-fd --network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "completion") words="show --help -h" ;;
+        "completion show") words="--network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+        "version") words="--network -n --state --profile --ephemeral --identity-file --stack --planet --bind-udp --timeout --join-timeout --connect-timeout --wait-auth --insecure-state --json --quiet -q --verbose -v --color --no-progress --trace --multipath --mp-bond --mp-udp-sockets --mp-udp-ports --mp-warmup-root --transport --udp-port --advertise --peer --map-ip --help -h" ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+}
+complete -o default -F _zt zt

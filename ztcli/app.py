@@ -1,0 +1,141 @@
+"""The `zt` application: the names of its commands, each loaded only when it is run."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from ztcli.binding import CONTEXT, Invocation, learn_common
+from ztcli.boundary import Manner, run_command
+from ztcli.engines import make_engine
+from ztcli.environment import Environment
+from ztcli.exit_codes import ExitCode, UsageProblem
+
+# name: (module, its Typer application, what the list of commands says)
+COMMANDS: Final = {
+    "call": ("ztcli.commands.call", "call_app", "Open a stream to HOST PORT, or fetch a URL."),
+    "nc": ("ztcli.commands.call", "call_app", "The same as call."),
+    "listen": ("ztcli.commands.listen", "listen_app", "Accept streams or HTTP requests."),
+    "udp-listen": ("ztcli.commands.udp", "udp_listen_app", "Print datagrams; answer pings."),
+    "udp-send": ("ztcli.commands.udp", "udp_send_app", "Send a datagram."),
+    "join": ("ztcli.commands.join", "join_app", "Join networks, print what they gave us."),
+    "ip": ("ztcli.commands.join", "ip_app", "Print this node's addresses."),
+    "status": ("ztcli.commands.status", "status_app", "Print what this node knows."),
+    "peers": ("ztcli.commands.status", "peers_app", "Print the peers and the paths to them."),
+    "identity": ("ztcli.commands.identity", "identity_app", "Make, show and check identities."),
+    "network": ("ztcli.commands.controller", "network_app", "Manage the networks of a controller."),
+    "controller": ("ztcli.commands.controller", "controller_app", "Run a network controller."),
+    "planet": ("ztcli.commands.planet", "planet_app", "Make and show sets of roots."),
+    "root": ("ztcli.commands.planet", "root_app", "Run a private root."),
+    "lab": ("ztcli.commands.lab", "lab_app", "A root, a controller and a network on this machine."),
+    "completion": ("ztcli.commands.about", "completion_app", "Print completions for a shell."),
+    "version": ("ztcli.commands.about", "version_app", "Print the version."),
+}
+_HIDDEN: Final = ("nc",)
+
+
+def load(name: str) -> TyperCommand | TyperGroup:
+    """Import a command and make it."""
+    module, attribute, _ = COMMANDS[name]
+    application: typer.Typer = getattr(importlib.import_module(module), attribute)
+    command = typer.main.get_command(application)
+    assert isinstance(command, TyperCommand | TyperGroup)
+    command.name = name
+    return command
+
+
+class LazyGroup(TyperGroup):
+    """Lists commands without importing them; imports the one that is run."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - Typer's own type
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401, ARG002
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        return TyperCommand(
+            cmd_name, help=entry[2], hidden=cmd_name in _HIDDEN, rich_markup_mode=None
+        )
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401, ARG002
+        name = args[0]
+        if name not in COMMANDS:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean: zt {near[0]}" if near else "see: zt --help"
+            raise UsageProblem(f"no such command: {name}", hint)
+        return name, load(name), args[1:]
+
+
+def application() -> Any:  # noqa: ANN401 - a command of the Click inside Typer
+    """Return the whole application as a Click command."""
+    app = typer.Typer(
+        cls=LazyGroup,
+        help="ZeroTier from Python, with nothing installed.",
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=CONTEXT,
+        invoke_without_command=False,
+    )
+    app.callback()(learn_common())
+    # Typer wants one command to make a group; the real ones are in COMMANDS.
+    app.command("version")(lambda: None)
+    return typer.main.get_command(app)
+
+
+def run(arguments: Sequence[str], env: Environment) -> int:
+    """Run one command line and return its exit code."""
+    manner = Manner(json="--json" in arguments, trace="--trace" in arguments)
+    manner.trace = manner.trace or bool(env.variables.get("LIBZT_CLI_TRACE"))
+    invocation = Invocation(env, manner)
+
+    def command() -> object:
+        words = ["version"] if list(arguments) == ["--version"] else list(arguments)
+        if not words:
+            raise UsageProblem("a command is missing", "see: zt --help")
+        return application().main(args=words, prog_name="zt", standalone_mode=False, obj=invocation)
+
+    return run_command(env, manner, command)
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    _fill_descriptors()
+    code = run(sys.argv[1:], Environment.of_process(make_engine))
+    sys.exit(_flush(code))
+
+
+def _fill_descriptors() -> None:
+    """Open what the caller closed, lest a socket of ours becomes stdin or stdout.
+
+    A closed stdin is one at its end; writing to a closed stdout stays an error.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR if number == 2 else os.O_RDONLY)
+
+
+def _flush(code: int) -> int:
+    """Write out what Typer left in its buffer, the help; return the code to exit with."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        code = code or ExitCode.OUTPUT_CLOSED
+    except (OSError, ValueError):
+        code = code or ExitCode.CANNOT_WRITE
+    else:
+        return code
+    # Python would flush once more at its end, and complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return code

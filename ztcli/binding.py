@@ -1,0 +1,147 @@
+"""Makes a Typer command of a function and the dataclass of its options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from copy import copy
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from typing import Annotated, Any, Final, TypeVar, get_args, get_origin, get_type_hints
+
+import typer
+
+from ztcli.boundary import Manner
+from ztcli.environment import Environment
+from ztcli.exit_codes import ExitCode
+from ztcli.options import Common, Settings, settings
+
+Options = TypeVar("Options")
+CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
+
+
+@dataclass(slots=True)
+class Invocation:
+    """One run of `zt`: its world, the options before the command, how errors are told."""
+
+    env: Environment
+    manner: Manner = field(default_factory=Manner)
+    common: Common = field(default_factory=Common)
+
+    def learn(self, common: Common) -> None:
+        """Take options in; a profile's errors are told as they say."""
+        self.common = self.common.merged(common)
+        self.manner.json = self.manner.json or bool(self.common.json)
+        self.manner.trace = self.manner.trace or bool(self.common.trace)
+        self.manner.silent = self.common.quiet >= 2
+
+    def settings(self) -> Settings:
+        folder = self.env.state_folder(self.common.profile)
+        found = settings(self.common, folder)
+        for warning in found.warnings:
+            self.env.warn(found, f"warning: {warning}")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    """The options of a command that has none of its own."""
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def parameters(kind: type, prefix: str | None) -> list[inspect.Parameter]:
+    """Return a dataclass's fields as parameters; options get their environment variables.
+
+    `--foo-bar` of `zt call` is ZT_CALL_FOO_BAR or ZT_FOO_BAR; with prefix None only the latter.
+    """
+    found = []
+    for entry in fields(kind):
+        annotation = _hints(kind)[entry.name]
+        if get_origin(annotation) is Annotated:
+            base, info = get_args(annotation)
+            if type(info) is type(typer.Option()) and prefix != "":
+                info = copy(info)
+                name = entry.name.upper()
+                own = [f"ZT_{prefix.upper()}_{name}"] if prefix else []
+                info.envvar = [*own, f"ZT_{name}"]
+                info.show_envvar = False
+            annotation = Annotated[base, info]
+        default = entry.default
+        if default is MISSING:
+            default = inspect.Parameter.empty
+        found.append(
+            inspect.Parameter(
+                entry.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+            )
+        )
+    return found
+
+
+def bind(
+    name: str,
+    run: Callable[[Environment, Settings, Options], ExitCode],
+    kind: type[Options],
+    summary: str,
+) -> Callable[..., ExitCode]:
+    """Return a callback for Typer that calls `run(env, settings, options)`."""
+    own = parameters(kind, name.replace("-", "_").replace(" ", "_"))
+    own_names = [parameter.name for parameter in own]
+    shared = [parameter for parameter in parameters(Common, "") if parameter.name not in own_names]
+
+    def callback(ctx: typer.Context, **values: Any) -> ExitCode:  # noqa: ANN401 - Typer's
+        invocation: Invocation = ctx.obj
+        options = kind(**{key: values.pop(key) for key in own_names})
+        invocation.learn(Common(**values))
+        return run(invocation.env, invocation.settings(), options)
+
+    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    everything = [context, *own, *shared]
+    callback.__signature__ = inspect.Signature(everything)  # type: ignore[attr-defined]
+    callback.__annotations__ = {p.name: p.annotation for p in everything}
+    callback.__doc__ = summary
+    callback.__name__ = name.replace(" ", "_").replace("-", "_")
+    return callback
+
+
+def learn_common() -> Callable[..., None]:
+    """Return the callback of the top level: it takes the options before the command."""
+    shared = parameters(Common, None)
+
+    def callback(ctx: typer.Context, **values: Any) -> None:  # noqa: ANN401 - Typer's
+        invocation: Invocation = ctx.obj
+        invocation.learn(Common(**values))
+
+    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    everything = [context, *shared]
+    callback.__signature__ = inspect.Signature(everything)  # type: ignore[attr-defined]
+    callback.__annotations__ = {p.name: p.annotation for p in everything}
+    callback.__doc__ = "ZeroTier from Python, with nothing installed."
+    return callback
+
+
+def new_app(help_text: str = "") -> typer.Typer:
+    """Return an empty Typer application in our manner: plain help, no completion of its own."""
+    return typer.Typer(
+        help=help_text,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        no_args_is_help=False,
+        context_settings=CONTEXT,
+    )
+
+
+def single(
+    name: str,
+    run: Callable[[Environment, Settings, Options], ExitCode],
+    kind: type[Options],
+    summary: str,
+) -> typer.Typer:
+    """Return an application of one command."""
+    app = new_app()
+    app.command(name, help=summary, context_settings=CONTEXT)(bind(name, run, kind, summary))
+    return app

@@ -1,0 +1,336 @@
+"""The HTTP half of zt call: a request over a stream of the network, with curl's letters."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import re
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import httpcore
+import httpx
+
+from ztcli import parsing, runner
+from ztcli.commands.call_options import CallOptions
+from ztcli.commands.call_stream import retrying
+from ztcli.engine import Engine
+from ztcli.environment import Environment
+from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
+from ztcli.http_transport import OverlayBackend, OverlayTransport
+from ztcli.options import Settings
+from ztcli.stdio import InputReader, OutputWriter
+from ztcli.tls import client_context
+
+HTTP_TIMEOUT_S: Final = 90.0
+_CHUNK: Final = 256 * 1024
+_FORM: Final = "application/x-www-form-urlencoded"
+
+
+def run_http(
+    env: Environment, settings: Settings, options: CallOptions, target: parsing.Target
+) -> ExitCode:
+    """Make the request, write its body to stdout or a file."""
+    request = _Prepared(env, options, target)
+
+    async def main() -> ExitCode:
+        if options.http == "os":
+            if not settings.is_overlay:
+                raise UsageProblem("--http os belongs to --stack overlay")
+            transport = httpx.AsyncHTTPTransport(verify=request.context, trust_env=False)
+            return await _exchange(env, settings, options, request, transport, None)
+        async with env.engine(settings) as engine:
+            await engine.join()
+            return await _over(env, settings, options, request, engine)
+
+    return runner.run(env, main, settings.total_timeout(HTTP_TIMEOUT_S))
+
+
+async def _over(
+    env: Environment,
+    settings: Settings,
+    options: CallOptions,
+    request: _Prepared,
+    engine: Engine,
+) -> ExitCode:
+    backend = OverlayBackend(engine, settings.connect_timeout, options.family, request.places)
+    transport = OverlayTransport(backend, request.context, options.source)
+    return await _exchange(env, settings, options, request, transport, backend)
+
+
+class _Prepared:
+    """A request, checked before anything is sent."""
+
+    def __init__(self, env: Environment, options: CallOptions, target: parsing.Target) -> None:
+        self.url = target.url
+        self.headers = self._headers(options)
+        self.content: bytes | None = None
+        self.files: list[tuple[str, Any]] = []
+        self.form: dict[str, list[str]] = {}
+        self.upload = options.upload_file
+        self.method = options.request or ""
+        self._body(env, options)
+        self.auth = self._auth(env, options)
+        self.context = client_context(
+            options.cacert, options.cert, options.key, insecure=options.insecure
+        )
+        self.places: dict[tuple[str, int], str] = {}
+        for text in options.resolve or ():
+            host, _, rest = text.partition(":")
+            port, colon, address = rest.partition(":")
+            if not colon:
+                raise UsageProblem(f"--resolve is HOST:PORT:ADDRESS, not {text!r}")
+            self.places[host, parsing.port(port)] = address.strip("[]")
+
+    def _headers(self, options: CallOptions) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        for text in options.header or ():
+            if text.startswith("@"):
+                lines = _read_file(text[1:]).decode("latin-1").splitlines()
+                found.extend(parsing.header(line) for line in lines if line.strip())
+            else:
+                found.append(parsing.header(text))
+        if options.user_agent is not None:
+            found.append(("User-Agent", options.user_agent))
+        given = {name.lower() for name, _ in found}
+        defaults = [("User-Agent", "zt"), ("Accept", "*/*")]
+        if options.compressed:
+            defaults.append(("Accept-Encoding", "gzip, deflate"))
+        found.extend(pair for pair in defaults if pair[0].lower() not in given)
+        return found
+
+    def _body(self, env: Environment, options: CallOptions) -> None:
+        parts = [_data(env, text, strip=True) for text in options.data or ()]
+        parts += [text.encode() for text in options.data_raw or ()]
+        parts += [_data(env, text, strip=False) for text in options.data_binary or ()]
+        kinds = [bool(parts), options.json_data is not None, bool(options.form), bool(self.upload)]
+        if sum(kinds) > 1:
+            raise UsageProblem("-d, --json-data, -F and -T exclude each other")
+        if options.head and any(kinds):
+            raise UsageProblem("-I asks for headers only; it takes no body")
+        if parts:
+            self.content = b"&".join(parts)
+            self._default_header("Content-Type", _FORM)
+        elif options.json_data is not None:
+            self.content = _data(env, options.json_data, strip=False)
+            self._default_header("Content-Type", "application/json")
+            self._default_header("Accept", "application/json")
+        for text in options.form or ():
+            self._form_part(text)
+        if self.upload and self.upload != "-" and not Path(self.upload).is_file():
+            raise CommandError(f"{self.upload}: cannot be read", ExitCode.CANNOT_READ)
+        default = "HEAD" if options.head else "PUT" if self.upload else "GET"
+        self.method = self.method or ("POST" if any(kinds[:3]) else default)
+
+    def _form_part(self, text: str) -> None:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageProblem(f"-F is NAME=VALUE or NAME=@FILE, not {text!r}")
+        if value.startswith("@"):
+            self.files.append((name, (Path(value[1:]).name, _read_file(value[1:]))))
+        else:
+            self.files.append((name, (None, value)))
+
+    def _default_header(self, name: str, value: str) -> None:
+        if all(given.lower() != name.lower() for given, _ in self.headers):
+            self.headers.append((name, value))
+
+    def _auth(self, env: Environment, options: CallOptions) -> tuple[str, str] | None:
+        if options.user is None:
+            if options.password_file is not None:
+                raise UsageProblem("--password-file needs --user")
+            return None
+        user, colon, password = options.user.partition(":")
+        if colon:
+            return user, password
+        if options.password_file is not None:
+            text = _data(env, "@" + options.password_file, strip=False).decode("utf-8", "replace")
+            return user, text.rstrip("\r\n")
+        if not (env.stdin == 0 and sys.stdin.isatty()):
+            raise UsageProblem("--user needs --password-file where there is no terminal")
+        return user, getpass.getpass(f"password of {user}: ")
+
+
+def _data(env: Environment, text: str, *, strip: bool) -> bytes:
+    if not text.startswith("@"):
+        return text.encode("utf-8", "surrogateescape")
+    if text == "@-":
+        with open(env.stdin, "rb", closefd=False) as stream:
+            data = stream.read()
+    else:
+        data = _read_file(text[1:])
+    return data.replace(b"\r", b"").replace(b"\n", b"") if strip else data
+
+
+def _read_file(name: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise CommandError(f"{name}: {error.strerror}", ExitCode.CANNOT_READ) from error
+
+
+async def _upload(env: Environment, name: str) -> AsyncIterator[bytes]:
+    if name == "-":
+        reader = InputReader(env.stdin)
+        while chunk := await reader.read():
+            yield chunk
+        return
+    with Path(name).open("rb") as stream:  # noqa: ASYNC230 - a local file
+        while chunk := stream.read(_CHUNK):
+            yield chunk
+
+
+async def _exchange(
+    env: Environment,
+    settings: Settings,
+    options: CallOptions,
+    request: _Prepared,
+    transport: httpx.AsyncBaseTransport,
+    backend: OverlayBackend | None,
+) -> ExitCode:
+    started = time.monotonic()
+    client = httpx.AsyncClient(
+        transport=transport,
+        timeout=None,  # noqa: S113 - the whole command has a limit
+        trust_env=False,
+        follow_redirects=options.location,
+        max_redirects=options.max_redirs,
+    )
+    # httpx adds its own defaults; what is sent is what was asked for.
+    client.headers.clear()
+    async with client:
+        with _translated(request.url):
+            response = await retrying(options, lambda: _send(env, client, request))
+            try:
+                code = await _receive(env, settings, options, response)
+            finally:
+                await response.aclose()
+    if options.write_out is not None:
+        path = backend.last_path if backend is not None else "os"
+        env.write(_written(options.write_out, response, path, time.monotonic() - started).encode())
+    return code
+
+
+async def _send(env: Environment, client: httpx.AsyncClient, request: _Prepared) -> httpx.Response:
+    headers = list(request.headers)
+    content: bytes | AsyncIterator[bytes] | None = request.content
+    if request.upload is not None:
+        content = _upload(env, request.upload)
+        if request.upload != "-":
+            length = os.stat(request.upload).st_size  # noqa: PTH116
+            headers.append(("Content-Length", str(length)))
+    try:
+        made = client.build_request(
+            request.method,
+            request.url,
+            headers=headers,
+            content=content,
+            files=request.files or None,
+        )
+    except (httpx.InvalidURL, ValueError) as error:
+        raise UsageProblem(f"{request.url}: {error}") from None
+    auth = httpx.BasicAuth(*request.auth) if request.auth is not None else None
+    return await client.send(made, stream=True, auth=auth)
+
+
+async def _receive(
+    env: Environment, settings: Settings, options: CallOptions, response: httpx.Response
+) -> ExitCode:
+    failed = response.status_code >= 400 and (options.fail or options.fail_with_body)
+    if settings.verbose:
+        _tell(env, response)
+    if not failed or options.fail_with_body:
+        await _write_body(env, options, response)
+    if failed:
+        raise CommandError(f"{response.url}: HTTP {response.status_code}", ExitCode.HTTP_STATUS)
+    return ExitCode.OK
+
+
+async def _write_body(env: Environment, options: CallOptions, response: httpx.Response) -> None:
+    with contextlib.ExitStack() as stack:
+        descriptor = env.stdout
+        name = _file_name(options, response)
+        if name is not None and name != "-":
+            try:
+                descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+            except OSError as error:
+                raise CommandError(f"{name}: {error.strerror}", ExitCode.CANNOT_WRITE) from error
+            stack.callback(os.close, descriptor)
+        writer = OutputWriter(descriptor)
+        if options.include or options.head:
+            await writer.write([memoryview(_head(response))])
+        parts = response.aiter_bytes() if options.compressed else response.aiter_raw()
+        async for part in parts:
+            await writer.write([memoryview(part)])
+
+
+def _file_name(options: CallOptions, response: httpx.Response) -> str | None:
+    if options.output is not None or not options.remote_name:
+        return options.output
+    name = response.url.path.rpartition("/")[2]
+    if not name:
+        raise CommandError("-O: the URL ends without a file name", ExitCode.CANNOT_WRITE)
+    return name
+
+
+def _head(response: httpx.Response) -> bytes:
+    version = response.http_version
+    lines = [f"{version} {response.status_code} {response.reason_phrase}".rstrip().encode()]
+    lines += [name + b": " + value for name, value in response.headers.raw]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _tell(env: Environment, response: httpx.Response) -> None:
+    sent = response.request
+    env.say(f"> {sent.method} {sent.url.raw_path.decode()} HTTP/1.1")
+    for name, value in sent.headers.raw:
+        secret = name.lower() in (b"authorization", b"cookie")
+        env.say(f"> {name.decode()}: {'...' if secret else value.decode('latin-1')}")
+    env.say(">")
+    for line in _head(response).decode("latin-1").splitlines():
+        env.say(f"< {line}")
+
+
+def _written(template: str, response: httpx.Response, path: str, seconds: float) -> str:
+    values = {
+        "http_code": f"{response.status_code:03}",
+        "response_code": f"{response.status_code:03}",
+        "path": path,
+        "time_total": f"{seconds:.3f}",
+        "size_download": str(response.num_bytes_downloaded),
+        "num_redirects": str(len(response.history)),
+        "url_effective": str(response.url),
+        "content_type": response.headers.get("content-type", ""),
+    }
+    text = template.replace("\\n", "\n").replace("\\t", "\t").replace("\\r", "\r")
+    return re.sub(r"%\{(\w+)\}", lambda found: values.get(found[1], ""), text)
+
+
+@contextlib.contextmanager
+def _translated(url: str) -> Any:  # noqa: ANN401 - an iterator for contextlib
+    """Give the errors of HTTP their exit codes; those of streams keep theirs."""
+    try:
+        yield
+    except httpx.TooManyRedirects as error:
+        raise CommandError(f"{url}: too many redirects", ExitCode.TOO_MANY_REDIRECTS) from error
+    except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+        raise UsageProblem(f"{url}: {error}") from error
+    except (httpx.RemoteProtocolError, httpcore.RemoteProtocolError) as error:
+        text = str(error)
+        if "without sending complete" in text:
+            code, what = ExitCode.BODY_TOO_SHORT, "the body is shorter than announced"
+        elif "without sending a response" in text:
+            code, what = ExitCode.EMPTY_REPLY, "the peer closed without an answer"
+        else:
+            code, what = ExitCode.CONNECTION_LOST, f"the answer is not HTTP: {text}"
+        raise CommandError(f"{url}: {what}", code) from error
+    except httpx.DecodingError as error:
+        raise CommandError(f"{url}: {error}", ExitCode.CONNECTION_LOST) from error
+    except (httpx.ConnectError, httpcore.ConnectError) as error:
+        raise CommandError(f"{url}: {error}", ExitCode.CANNOT_CONNECT) from error
+    except (httpx.TimeoutException, TimeoutError) as error:
+        raise CommandError(f"{url}: {str(error) or 'timed out'}", ExitCode.TIMED_OUT) from error

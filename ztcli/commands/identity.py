@@ -1,0 +1,144 @@
+"""zt identity: make, show and check identities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ztcli.binding import CONTEXT, bind, new_app
+from ztcli.environment import Environment
+from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
+from ztcli.options import Settings
+from ztcli.output.messages import Progress
+from ztcli.output.records import print_record
+
+
+@dataclass(frozen=True, slots=True)
+class NewOptions:
+    """Options of zt identity new."""
+
+    force: Annotated[bool, typer.Option("--force", help="Replace the identity there.")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShowOptions:
+    """Options of zt identity show."""
+
+    secret: Annotated[bool, typer.Option("--secret", help="With the private key.")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class ValidateOptions:
+    """Options of zt identity validate."""
+
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE|-]", help="Default: the state directory's.")
+    ] = None
+
+
+def new(env: Environment, settings: Settings, options: NewOptions) -> ExitCode:
+    from ztcli import runner
+
+    folder = _folder(settings)
+    secret = folder / "identity.secret"
+    if secret.exists() and not options.force:
+        raise UsageProblem(f"{secret}: there is an identity already", "replace it with --force")
+    progress = Progress(env, settings)
+
+    async def main() -> ExitCode:
+        import ztstack
+
+        if secret.exists():
+            # Kept beside the new one: an identity that is lost cannot be made again.
+            secret.replace(folder / "identity.secret.old")
+        try:
+            identity = await ztstack.ensure_identity(folder, progress=progress.tried)
+        finally:
+            progress.clear()
+        if settings.json:
+            print_record(env, "identity", {"node": str(identity.address), "state": str(folder)})
+        else:
+            env.print(str(identity.address))
+        return ExitCode.OK
+
+    return runner.run(env, main, settings.total_timeout())
+
+
+def show(env: Environment, settings: Settings, options: ShowOptions) -> ExitCode:
+    identity = _load(settings)
+    text = identity.secret_text() if options.secret else identity.public_text()
+    if settings.json:
+        print_record(env, "identity", {"node": str(identity.address), "identity": text})
+    else:
+        env.print(text)
+    return ExitCode.OK
+
+
+def validate(env: Environment, settings: Settings, options: ValidateOptions) -> ExitCode:
+    identity = _load(settings) if options.file is None else _parse(env, options.file)
+    identity.validate()
+    if identity.has_private:
+        identity.check_keys()
+    if settings.json:
+        print_record(env, "identity", {"node": str(identity.address), "valid": True})
+    else:
+        env.print(f"{identity.address} valid")
+    return ExitCode.OK
+
+
+def _folder(settings: Settings) -> Path:
+    if settings.state is None:
+        raise UsageProblem("--ephemeral keeps no identity")
+    return settings.state
+
+
+def _load(settings: Settings) -> Any:  # noqa: ANN401 - the class is loaded in here
+    import ztstack
+
+    path = _folder(settings) / "identity.secret"
+    if not path.exists():
+        raise CommandError(
+            f"{path}: there is no identity", ExitCode.BAD_IDENTITY, "make one: zt identity new"
+        )
+    return ztstack.read_identity(path, insecure=settings.insecure_state)
+
+
+def _parse(env: Environment, file: str) -> Any:  # noqa: ANN401 - the class is loaded in here
+    import ztstack
+
+    try:
+        text = _read_stdin(env) if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror}", ExitCode.CANNOT_READ) from error
+    try:
+        return ztstack.Identity.parse(text[:4096].decode("ascii"))
+    except UnicodeDecodeError:
+        raise CommandError(f"{file}: is not an identity", ExitCode.BAD_IDENTITY) from None
+    except ValueError as error:
+        raise CommandError(f"{file}: {error}", ExitCode.BAD_IDENTITY) from None
+
+
+def _read_stdin(env: Environment) -> bytes:
+    with open(env.stdin, "rb", closefd=False) as stream:
+        return stream.read(4096)
+
+
+def _make() -> typer.Typer:
+    app = new_app("Make, show and check identities.")
+    add = app.command
+    add("new", context_settings=CONTEXT)(
+        bind("identity new", new, NewOptions, "Make an identity; print the node id.")
+    )
+    add("show", context_settings=CONTEXT)(
+        bind("identity show", show, ShowOptions, "Print the identity of the state directory.")
+    )
+    add("validate", context_settings=CONTEXT)(
+        bind("identity validate", validate, ValidateOptions, "Check that an identity is genuine.")
+    )
+    return app
+
+
+identity_app = _make()

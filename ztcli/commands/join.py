@@ -1,0 +1,161 @@
+"""zt join and zt ip: become a member, print what the network gave us."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from ztcli import parsing, ready, runner
+from ztcli.binding import single
+from ztcli.engine import Engine
+from ztcli.environment import Environment
+from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
+from ztcli.options import Settings
+from ztcli.output.records import print_event, record
+
+Text = str | None
+
+
+class Form(StrEnum):
+    """What join prints."""
+
+    IP = "ip"
+    JSON = "json"
+    ENV = "env"
+
+
+@dataclass(frozen=True, slots=True)
+class JoinOptions:
+    """Options of zt join."""
+
+    networks: Annotated[
+        list[str] | None, typer.Argument(metavar="[NWID]...", help="Beside --network.")
+    ] = None
+    once: Annotated[bool, typer.Option("--once", help="Join, print, exit.")] = False
+    print: Annotated[Form | None, typer.Option("--print", help="Print only this.")] = None
+    ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
+    ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    health: Annotated[Text, typer.Option("--health", metavar="ADDR", hidden=True)] = None
+
+
+@dataclass(frozen=True, slots=True)
+class IpOptions:
+    """Options of zt ip."""
+
+    ipv4: Annotated[bool, typer.Option("-4", help="IPv4 only.")] = False
+    ipv6: Annotated[bool, typer.Option("-6", help="IPv6 only.")] = False
+    all: Annotated[bool, typer.Option("--all", help="Every address; the default.")] = False
+
+
+def join(env: Environment, settings: Settings, options: JoinOptions) -> ExitCode:
+    if options.health is not None:
+        raise UsageProblem("--health is not built yet")
+    named = [_network(text) for text in options.networks or []]
+    everything = tuple(dict.fromkeys((*settings.networks, *named)))
+    settings = replace(settings, networks=everything)
+    ready.check(options.ready_fd)
+
+    async def main() -> ExitCode:
+        async with env.engine(settings) as engine:
+            await engine.join()
+            try:
+                _tell(env, settings, options, engine)
+                if not options.once:
+                    await asyncio.Event().wait()
+            finally:
+                if not options.once:
+                    ready.withdraw(options.ready_file)
+        return ExitCode.OK
+
+    return runner.run(env, main, settings.total_timeout())
+
+
+def _network(text: str) -> str:
+    if "=" in text:
+        raise UsageProblem(f"{text}: names for networks are not built yet; write the id alone")
+    return parsing.network_text(text)
+
+
+def _tell(env: Environment, settings: Settings, options: JoinOptions, engine: Engine) -> None:
+    addresses = _ordered(engine.addresses())
+    values: dict[str, object] = {
+        "state": str(settings.state) if settings.state is not None else None,
+        "node": engine.node_id,
+        "networks": engine.networks,
+        "addresses": addresses,
+    }
+    form = Form.JSON if settings.json and options.print is None else options.print
+    match form:
+        case Form.JSON:
+            env.print(record("join", values))
+        case Form.IP:
+            for address in addresses:
+                env.print(address)
+        case Form.ENV:
+            for line in _variables(settings, engine, addresses):
+                env.print(line)
+        case None:
+            state = settings.state if settings.state is not None else "(none kept)"
+            env.print(f"State: {state}")
+            env.print(f"NodeId: {engine.node_id}")
+            for line in engine.extra_lines:
+                env.print(line)
+            env.print("Managed IPs:")
+            for address in addresses:
+                env.print(f"  {address}")
+    if settings.json and options.print is None and not options.once:
+        print_event(env, "ready", values)
+    ready.announce(env, values, options.ready_file, options.ready_fd)
+
+
+def _variables(settings: Settings, engine: Engine, addresses: list[str]) -> list[str]:
+    lines = [f"export ZT_NODE={engine.node_id}"]
+    lines.append(f"export ZT_NETWORK={','.join(engine.networks)}")
+    lines.append(f"export ZT_ADDRESSES={','.join(addresses)}")
+    if settings.state is not None:
+        lines.append(f"export ZT_STATE={quoted(str(settings.state))}")
+    return lines
+
+
+def quoted(text: str) -> str:
+    """Quote a text for a POSIX shell."""
+    import shlex
+
+    return shlex.quote(text)
+
+
+def _ordered(addresses: list[str]) -> list[str]:
+    return sorted(addresses, key=lambda address: ":" in address)
+
+
+def ip(env: Environment, settings: Settings, options: IpOptions) -> ExitCode:
+    if options.ipv4 and options.ipv6:
+        raise UsageProblem("-4 and -6 exclude each other")
+
+    async def main() -> ExitCode:
+        async with env.engine(settings) as engine:
+            await engine.join()
+            found = _ordered(engine.addresses())
+        wanted = 4 if options.ipv4 else 6 if options.ipv6 else 0
+        if wanted:
+            found = [text for text in found if ipaddress.ip_address(text).version == wanted]
+        if not found:
+            raise CommandError("no address was assigned", ExitCode.NETWORK_NOT_FOUND)
+        if settings.json:
+            env.print(json.dumps({"v": 1, "type": "ip", "addresses": found}))
+        else:
+            for text in found:
+                env.print(text)
+        return ExitCode.OK
+
+    return runner.run(env, main, settings.total_timeout())
+
+
+join_app = single("join", join, JoinOptions, "Join networks, print what they gave us.")
+ip_app = single("ip", ip, IpOptions, "Print this node's addresses.")

@@ -1,0 +1,138 @@
+"""zt status and zt peers: what this node knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from ztcli import runner
+from ztcli.binding import single
+from ztcli.engine import Engine
+from ztcli.environment import Environment
+from ztcli.exit_codes import CommandError, ExitCode
+from ztcli.options import Settings
+from ztcli.output.records import record
+from ztcli.output.tables import print_table
+
+WATCH_S = 2.0
+
+Snapshot = dict[str, Any]
+Show = Callable[[Environment, Settings, Snapshot], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusOptions:
+    """Options of zt status."""
+
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again.")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class PeersOptions:
+    """Options of zt peers."""
+
+    active: Annotated[bool, typer.Option("--active", help="Only those with a path.")] = False
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again.")] = False
+
+
+def status(env: Environment, settings: Settings, options: StatusOptions) -> ExitCode:
+    return _run(env, settings, options.watch, _show_status)
+
+
+def peers(env: Environment, settings: Settings, options: PeersOptions) -> ExitCode:
+    def show(env: Environment, settings: Settings, snapshot: Snapshot) -> None:
+        found = snapshot["peers"]
+        if options.active:
+            found = [peer for peer in found if peer["paths"]]
+        _show_peers(env, settings, found)
+
+    return _run(env, settings, options.watch, show)
+
+
+def _run(env: Environment, settings: Settings, watch: bool, show: Show) -> ExitCode:  # noqa: FBT001
+    async def main() -> ExitCode:
+        async with env.engine(settings) as engine:
+            failure = await _settle(engine)
+            while True:
+                show(env, settings, await engine.status())
+                if not watch:
+                    break
+                await asyncio.sleep(WATCH_S)
+        if failure is not None:
+            raise failure
+        return ExitCode.OK
+
+    return runner.run(env, main, settings.total_timeout())
+
+
+async def _settle(engine: Engine) -> Exception | None:
+    """Join what is named and wait for a root; a failure is shown after the answer.
+
+    A membership that was kept is usable before any root has answered, hence both.
+    """
+    try:
+        if engine.networks:
+            await engine.join()
+        await engine.wait_online()
+    except CommandError:
+        raise
+    except Exception as error:  # noqa: BLE001 - raised again by the caller
+        return error
+    return None
+
+
+def _show_status(env: Environment, settings: Settings, snapshot: Snapshot) -> None:
+    if settings.json:
+        env.print(record("status", snapshot))
+        return
+    env.print(f"node     {snapshot['node']}")
+    env.print(f"online   {'yes' if snapshot['online'] else 'no'}")
+    env.print(f"version  {snapshot['version']}")
+    for key in ("planet", "transport"):
+        if snapshot.get(key):
+            env.print(f"{key:8} {snapshot[key]}")
+    for local in snapshot["local"]:
+        env.print(f"local    {local}")
+    for network in snapshot["networks"]:
+        ordered = sorted(network["addresses"], key=lambda address: ":" in address)
+        addresses = ", ".join(ordered) or "no address"
+        words = [network["network"], network["name"], network["status"], addresses]
+        env.print("network  " + " ".join(word for word in words if word))
+        if network["detail"]:
+            env.print(f"         {network['detail']}")
+        for route in network["routes"]:
+            env.print(f"route    {route}")
+    for peer in snapshot["peers"]:
+        words = [peer["address"], peer["role"], peer["link"], *peer["paths"][:1]]
+        if peer["latency_ms"] >= 0:
+            words.append(f"{peer['latency_ms']} ms")
+        env.print("peer     " + " ".join(words))
+    if settings.verbose:
+        for reason, count in snapshot["drops"].items():
+            env.print(f"dropped  {count} {reason}")
+
+
+def _show_peers(env: Environment, settings: Settings, found: list[Snapshot]) -> None:
+    if settings.json:
+        env.print(record("peers", {"peers": found}))
+        return
+    rows = [
+        [
+            peer["address"],
+            peer["role"],
+            peer["version"],
+            peer["link"],
+            str(peer["latency_ms"]) if peer["latency_ms"] >= 0 else "-",
+            peer["paths"][0] if peer["paths"] else "-",
+        ]
+        for peer in found
+    ]
+    print_table(env, ("NODE", "ROLE", "VER", "LINK", "RTT", "PATH"), rows)
+
+
+status_app = single("status", status, StatusOptions, "Print what this node knows.")
+peers_app = single("peers", peers, PeersOptions, "Print the peers and the paths to them.")

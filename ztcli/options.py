@@ -1,0 +1,333 @@
+"""The options that every command takes, and what they mean together."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Final, Self
+
+import typer
+
+from ztcli import parsing
+from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
+
+JOIN_TIMEOUT_S: Final = 60.0
+CONNECT_TIMEOUT_S: Final = 30.0
+LINGER_S: Final = 5.0
+_NODE: Final = "Node"
+_OUTPUT: Final = "Output"
+_OVERLAY: Final = "Overlay stack"
+_MULTIPATH: Final = "Multipath"
+
+_PROFILE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+Text = str | None
+Flag = bool | None
+Texts = list[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """The options as they were written, before or after the command's name."""
+
+    network: Annotated[
+        Texts,
+        typer.Option(
+            "--network",
+            "-n",
+            metavar="NWID",
+            help="Network to use; may be repeated.",
+            rich_help_panel=_NODE,
+        ),
+    ] = None
+    state: Annotated[
+        Text,
+        typer.Option("--state", metavar="PATH", help="State directory.", rich_help_panel=_NODE),
+    ] = None
+    profile: Annotated[
+        Text, typer.Option("--profile", metavar="NAME", help="Selects the state directory.")
+    ] = None
+    ephemeral: Annotated[
+        Flag, typer.Option("--ephemeral", help="Keep nothing; a fresh identity.")
+    ] = None
+    identity_file: Annotated[
+        Text, typer.Option("--identity-file", metavar="PATH|-", help="Use this secret identity.")
+    ] = None
+    stack: Annotated[
+        Text,
+        typer.Option("--stack", metavar="NAME", help="managed (zerotier, libzt) or overlay."),
+    ] = None
+    planet: Annotated[Text, typer.Option("--planet", metavar="FILE", help="Private roots.")] = None
+    bind_udp: Annotated[
+        Texts, typer.Option("--bind-udp", metavar="IP[:PORT]", help="Physical UDP sockets.")
+    ] = None
+    timeout: Annotated[
+        Text, typer.Option("--timeout", metavar="DUR", help="Limit of the whole command.")
+    ] = None
+    join_timeout: Annotated[
+        Text, typer.Option("--join-timeout", metavar="DUR", help="Until an address is usable.")
+    ] = None
+    connect_timeout: Annotated[
+        Text, typer.Option("--connect-timeout", metavar="DUR", help="Until a peer answers.")
+    ] = None
+    wait_auth: Annotated[
+        Text, typer.Option("--wait-auth", metavar="DUR", help="Keep asking while denied.")
+    ] = None
+    insecure_state: Annotated[
+        Flag, typer.Option("--insecure-state", help="Accept an identity that others can read.")
+    ] = None
+    json: Annotated[Flag, typer.Option("--json", help="Output for machines.")] = None
+    quiet: Annotated[int, typer.Option("--quiet", "-q", count=True, help="Say less.")] = 0
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more.")] = 0
+    color: Annotated[
+        Text, typer.Option("--color", metavar="WHEN", help="auto, always or never.")
+    ] = None
+    no_progress: Annotated[Flag, typer.Option("--no-progress", help="No progress line.")] = None
+    trace: Annotated[Flag, typer.Option("--trace", help="Python tracebacks on errors.")] = None
+    multipath: Annotated[Flag, typer.Option("--multipath", help="Several paths to one peer.")] = (
+        None
+    )
+    mp_bond: Annotated[
+        Text, typer.Option("--mp-bond", metavar="POLICY", help="Bonding policy.")
+    ] = None
+    mp_udp_sockets: Annotated[
+        Text, typer.Option("--mp-udp-sockets", metavar="N", help="UDP sockets, 1 to 8.")
+    ] = None
+    mp_udp_ports: Annotated[
+        Text, typer.Option("--mp-udp-ports", metavar="P1,P2", help="Their ports.")
+    ] = None
+    mp_warmup_root: Annotated[
+        Text,
+        typer.Option("--mp-warmup-root", metavar="BOOL", help="Send doubtful packets twice."),
+    ] = None
+    transport: Annotated[
+        Text, typer.Option("--transport", metavar="NAME", help="Overlay: osudp or inmem.")
+    ] = None
+    udp_port: Annotated[
+        Text, typer.Option("--udp-port", metavar="PORT", help="Overlay: local UDP port.")
+    ] = None
+    advertise: Annotated[
+        Text, typer.Option("--advertise", metavar="IP[:PORT]", help="Overlay: told to peers.")
+    ] = None
+    peer: Annotated[
+        Texts, typer.Option("--peer", metavar="NODEID@IP:PORT", help="Overlay: a known peer.")
+    ] = None
+    map_ip: Annotated[
+        Texts, typer.Option("--map-ip", metavar="IP=NODEID", help="Overlay: address book.")
+    ] = None
+    config: Annotated[
+        Text, typer.Option("--config", metavar="PATH", help="Configuration file.", hidden=True)
+    ] = None
+    agent: Annotated[
+        Text, typer.Option("--agent", metavar="HOW", help="auto, never or require.", hidden=True)
+    ] = None
+    moon: Annotated[Texts, typer.Option("--moon", metavar="ID@SEED", hidden=True)] = None
+    root_hint: Annotated[Texts, typer.Option("--root-hint", hidden=True)] = None
+    relay: Annotated[Text, typer.Option("--relay", hidden=True)] = None
+    upstream_proxy: Annotated[Text, typer.Option("--upstream-proxy", hidden=True)] = None
+    authorize: Annotated[Flag, typer.Option("--authorize", hidden=True)] = None
+    token_file: Annotated[Text, typer.Option("--token-file", hidden=True)] = None
+    controller: Annotated[Text, typer.Option("--controller", hidden=True)] = None
+    log_file: Annotated[Text, typer.Option("--log-file", hidden=True)] = None
+    log_format: Annotated[Text, typer.Option("--log-format", hidden=True)] = None
+    pcap: Annotated[Text, typer.Option("--pcap", hidden=True)] = None
+    pcap_wire: Annotated[Text, typer.Option("--pcap-wire", hidden=True)] = None
+    mp_bind: Annotated[Text, typer.Option("--mp-bind", hidden=True)] = None
+
+    def merged(self, later: Self) -> Self:
+        """Return these options overridden by those after the command's name."""
+        values: dict[str, object] = {}
+        for entry in fields(self):
+            before, after = getattr(self, entry.name), getattr(later, entry.name)
+            if entry.name in ("quiet", "verbose"):
+                values[entry.name] = before + after
+            else:
+                values[entry.name] = before if after is None or after == [] else after
+        return type(self)(**values)  # type: ignore[arg-type]
+
+    def texts(self, name: str) -> list[str]:
+        """Return a repeatable option; commas separate as well, as in environment variables."""
+        values: list[str] = getattr(self, name) or []
+        return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options, checked: what a command and its engine work with."""
+
+    networks: tuple[str, ...] = ()
+    state: Path | None = None
+    identity_file: str = ""
+    insecure_state: bool = False
+    stack: str = "managed"
+    planet: Path | None = None
+    bind: tuple[tuple[str, int], ...] = ()
+    timeout: float | None = None
+    has_timeout: bool = False
+    join_timeout: float | None = JOIN_TIMEOUT_S
+    connect_timeout: float | None = CONNECT_TIMEOUT_S
+    wait_auth: float = 0.0
+    json: bool = False
+    quiet: int = 0
+    verbose: int = 0
+    progress: bool = True
+    trace: bool = False
+    transport: str = "osudp"
+    udp_port: int = 0
+    advertise: tuple[str, int] | None = None
+    peers: tuple[parsing.OverlayPeer, ...] = ()
+    addresses: tuple[tuple[str, int], ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def is_overlay(self) -> bool:
+        return self.stack == "overlay"
+
+    def total_timeout(self, default: float | None = None) -> float | None:
+        return self.timeout if self.has_timeout else default
+
+
+def settings(common: Common, default_state: Path) -> Settings:
+    """Check the options against one another; nothing is loaded and nothing is sent."""
+    _check_not_built(common)
+    _check_multipath(common)
+    _check_words(common)
+    stack = parsing.stack(common.stack) if common.stack is not None else "managed"
+    warnings = []
+    networks = []
+    for text in common.texts("network"):
+        value, is_decimal = parsing.network(text)
+        networks.append(f"{value:016x}")
+        if is_decimal:
+            warnings.append(f"network {text} was read as decimal: {value:016x}")
+    if common.ephemeral and common.state is not None:
+        raise UsageProblem("--ephemeral keeps nothing, --state names where to keep it: choose")
+    if common.profile is not None and not _PROFILE.fullmatch(common.profile):
+        raise UsageProblem(
+            f"a profile is named by letters, digits, - and _, not {common.profile!r}"
+        )
+    state = Path(common.state) if common.state is not None else default_state
+    transport = (common.transport or "osudp").lower()
+    if transport not in ("osudp", "inmem"):
+        raise UsageProblem(f"--transport is osudp or inmem, not {common.transport!r}")
+    _check_overlay(common, stack)
+    udp_port = parsing.port(common.udp_port, zero=True) if common.udp_port is not None else 0
+    return Settings(
+        networks=tuple(dict.fromkeys(networks)),
+        state=None if common.ephemeral else state,
+        identity_file=common.identity_file or "",
+        insecure_state=bool(common.insecure_state),
+        stack=stack,
+        planet=Path(common.planet) if common.planet else None,
+        bind=tuple(parsing.physical(text) for text in common.texts("bind_udp")),
+        timeout=parsing.duration(common.timeout) if common.timeout is not None else None,
+        has_timeout=common.timeout is not None,
+        join_timeout=_duration(common.join_timeout, JOIN_TIMEOUT_S),
+        connect_timeout=_duration(common.connect_timeout, CONNECT_TIMEOUT_S),
+        wait_auth=_duration(common.wait_auth, 0.0) or 0.0,
+        json=bool(common.json),
+        quiet=common.quiet,
+        verbose=common.verbose,
+        progress=not common.no_progress and not common.quiet,
+        trace=bool(common.trace),
+        transport=transport,
+        udp_port=udp_port,
+        advertise=parsing.physical(common.advertise) if common.advertise else None,
+        peers=tuple(parsing.overlay_peer(text) for text in common.texts("peer")),
+        addresses=tuple(parsing.ip_mapping(text) for text in common.texts("map_ip")),
+        warnings=tuple(warnings),
+    )
+
+
+def _duration(text: str | None, default: float | None) -> float | None:
+    return parsing.duration(text) if text is not None else default
+
+
+def _check_words(common: Common) -> None:
+    for name, value, allowed in (
+        ("--color", common.color, ("auto", "always", "never")),
+        ("--agent", common.agent, ("auto", "never", "require")),
+    ):
+        if value is not None and value.lower() not in allowed:
+            raise UsageProblem(f"{name} is {', '.join(allowed)}, not {value!r}")
+    if common.agent is not None and common.agent.lower() == "require":
+        raise CommandError(
+            "no agent is running, and --agent require asks for one", ExitCode.NO_AGENT
+        )
+
+
+_NOT_BUILT: Final = {
+    "moon": "--moon",
+    "root_hint": "--root-hint",
+    "upstream_proxy": "--upstream-proxy",
+    "authorize": "--authorize",
+    "token_file": "--token-file",
+    "controller": "--controller",
+    "log_file": "--log-file",
+    "log_format": "--log-format",
+    "pcap": "--pcap",
+    "pcap_wire": "--pcap-wire",
+}
+
+
+def _check_not_built(common: Common) -> None:
+    for name, option in _NOT_BUILT.items():
+        if getattr(common, name):
+            raise UsageProblem(f"{option} is not built yet")
+    if common.config and common.config != "none":
+        raise UsageProblem("--config is not built yet: there are no configuration files")
+    if common.relay and common.relay.lower() not in ("auto", "off"):
+        raise UsageProblem("--relay is not built yet: there is no TCP relay")
+
+
+def _check_multipath(common: Common) -> None:
+    """Check every value first, so that a wrong one is named; then say that it is not built."""
+    policy = parsing.bond_policy(common.mp_bond) if common.mp_bond is not None else "off"
+    ports = parsing.udp_ports(common.mp_udp_ports) if common.mp_udp_ports is not None else None
+    count = len(ports) if ports is not None else 1
+    if common.mp_udp_sockets is not None:
+        text = common.mp_udp_sockets
+        if not text.isdigit() or not 1 <= int(text) <= parsing.MAX_MP_SOCKETS:
+            raise UsageProblem(f"--mp-udp-sockets is a number from 1 to 8, not {text!r}")
+        if ports is not None and len(ports) != int(text):
+            raise UsageProblem(
+                f"--mp-udp-ports names {len(ports)} ports for {text} sockets of --mp-udp-sockets"
+            )
+        count = int(text)
+    if count > parsing.MAX_MP_SOCKETS:
+        raise UsageProblem(f"--mp-udp-ports names {count} ports; 8 are the most")
+    if common.mp_warmup_root is not None:
+        parsing.boolean(common.mp_warmup_root, "--mp-warmup-root")
+    given = {
+        "--mp-bond": common.mp_bond,
+        "--mp-udp-sockets": common.mp_udp_sockets,
+        "--mp-udp-ports": common.mp_udp_ports,
+        "--mp-warmup-root": common.mp_warmup_root,
+        "--mp-bind": common.mp_bind,
+        "--multipath": common.multipath or None,
+    }
+    wanted = [name for name, value in given.items() if value is not None]
+    if not wanted:
+        return
+    if common.stack is not None and parsing.stack(common.stack) == "overlay":
+        raise UsageProblem(f"{wanted[0]} belongs to the managed stack, not to the overlay")
+    what = f"{wanted[0]} {policy}" if wanted[0] == "--mp-bond" else wanted[0]
+    raise UsageProblem(
+        f"{what}: multipath is not built yet", "direct paths are found without it; leave it out"
+    )
+
+
+def _check_overlay(common: Common, stack: str) -> None:
+    given = {
+        "--transport": common.transport,
+        "--udp-port": common.udp_port,
+        "--advertise": common.advertise,
+        "--peer": common.peer,
+        "--map-ip": common.map_ip,
+    }
+    if stack == "overlay":
+        return
+    for name, value in given.items():
+        if value:
+            raise UsageProblem(f"{name} belongs to --stack overlay")

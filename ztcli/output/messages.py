@@ -1,0 +1,36 @@
+"""Plain lines for people on stderr: a progress line, and how many bytes that is."""
+
+from __future__ import annotations
+
+from ztcli.environment import Environment
+from ztcli.options import Settings
+
+
+class Progress:
+    """One line that is written over and over, if stderr is a terminal."""
+
+    def __init__(self, env: Environment, settings: Settings) -> None:
+        self._env = env
+        self._shown = settings.progress and env.stderr_is_terminal and not settings.json
+        self._width = 0
+
+    def show(self, text: str) -> None:
+        if not self._shown:
+            return
+        self._env.stderr.write("\r" + text.ljust(self._width))
+        self._env.stderr.flush()
+        self._width = len(text)
+
+    def clear(self) -> None:
+        if self._width:
+            self._env.stderr.write("\r" + " " * self._width + "\r")
+            self._env.stderr.flush()
+            self._width = 0
+
+    def tried(self, count: int) -> None:
+        """Show how many identities were tried; half of all searches end before the hundredth."""
+        self.show(f"looking for an identity: {count} tried")
+
+
+def plural(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
