@@ -33,7 +33,7 @@ from ztstack.vl1.switch import Inbound, InboundBurst, PathPolicy, Switch
 from ztstack.vl2 import events as vl2
 from ztstack.vl2.network import Network
 from ztstack.vl2.network_config import NetworkConfig
-from ztstack.wire.network_config import ConfigRequest
+from ztstack.wire.network_config import ConfigChunk, ConfigRequest
 from ztstack.wire.replies import Error, Ok
 from ztstack.wire.verbs import ErrorCode, Verb
 from ztstack.wire.world import World
@@ -310,7 +310,7 @@ class Node:
         else:
             physical = inbound.path.remote if inbound.hops == 0 else None
             self.controller.receive_request(now, source, inbound.packet_id, request, physical)
-            self._drain_controller(now, self.controller)
+            self._drain_controller(now, self.controller, inbound)
         self.switch.accept(now, inbound, trusted=False)
 
     def _receive_own(self, now: int, verb: int, packet_id: int, payload: bytes) -> None:
@@ -401,37 +401,49 @@ class Node:
             return True
         return bool(events)
 
-    def _drain_controller(self, now: int, controller: Controller) -> bool:
+    def _drain_controller(
+        self, now: int, controller: Controller, inbound: Inbound | None = None
+    ) -> bool:
         outputs = controller.take_output()
         for output in outputs:
+            w = Writer()
             match output:
                 case SendConfig():
                     for chunk in output.chunks:
-                        w = Writer()
-                        chunk.encode(w)
-                        if output.in_re_packet_id is None:
-                            verb, payload = Verb.NETWORK_CONFIG, w.getvalue()
-                        else:
-                            ok = Writer()
-                            Ok(
-                                Verb.NETWORK_CONFIG_REQUEST, output.in_re_packet_id, w.getvalue()
-                            ).encode(ok)
-                            verb, payload = Verb.OK, ok.getvalue()
-                        self._send(now, output.destination, verb, payload, z=True)
+                        self._send_chunk(now, output, chunk, inbound)
                 case SendError():
-                    w = Writer()
                     Error(
                         Verb.NETWORK_CONFIG_REQUEST,
                         output.in_re_packet_id,
                         output.code,
                         output.body,
                     ).encode(w)
-                    self._send(now, output.destination, Verb.ERROR, w.getvalue(), z=False)
+                    self._answer(now, output.destination, Verb.ERROR, w.getvalue(), inbound)
                 case SendRevocation():
                     self._send(
                         now, output.destination, Verb.NETWORK_CREDENTIALS, output.payload, z=False
                     )
         return bool(outputs)
+
+    def _send_chunk(
+        self, now: int, output: SendConfig, chunk: ConfigChunk, inbound: Inbound | None
+    ) -> None:
+        w = Writer()
+        chunk.encode(w)
+        if output.in_re_packet_id is None:
+            self._send(now, output.destination, Verb.NETWORK_CONFIG, w.getvalue(), z=True)
+            return
+        ok = Writer()
+        Ok(Verb.NETWORK_CONFIG_REQUEST, output.in_re_packet_id, w.getvalue()).encode(ok)
+        self._answer(now, output.destination, Verb.OK, ok.getvalue(), inbound)
+
+    def _answer(
+        self, now: int, destination: Address, verb: Verb, payload: bytes, inbound: Inbound | None
+    ) -> None:
+        if inbound is not None and inbound.source == destination:
+            self.switch.answer(now, inbound, verb, payload, compress=verb is Verb.OK)
+        else:
+            self._send(now, destination, verb, payload, z=verb is Verb.OK)
 
     def _configure(self, now: int, network_id: NetworkId, config: NetworkConfig) -> None:
         interface = self.members[network_id].interface

@@ -117,6 +117,13 @@ class Outbox:
         path = self._topology.route(now, peer)
         if path is None:
             return False
+        self.send_on(now, peer, path, verb, payload, compress=compress)
+        return True
+
+    def send_on(
+        self, now: int, peer: Peer, path: Path, verb: int, payload: bytes, *, compress: bool
+    ) -> None:
+        """Send on a certain path, cut if need be."""
         if compress:
             smaller = lz4(payload)
             if smaller is not None:
@@ -124,13 +131,13 @@ class Outbox:
         length = HEADER_BYTES + len(payload)
         if not may_send(length):
             self._tracer.drop(Drop.TOO_LONG, "outbox")
-            return True
+            return
         parts = fragments_needed(length)
         try:
             packet = self.seal(peer, verb, payload, fragmented=parts > 1)
         except DecodeError:
             self._tracer.drop(Drop.BAD_IDENTITY, "outbox")
-            return True
+            return
         if verb != Verb.FRAME:
             self.expect(now, packet)
         if parts == 1:
@@ -138,7 +145,6 @@ class Outbox:
         else:
             step = segment_bytes(len(packet), parts)
             self.put(now, path, b"".join(cut(packet, step)), step)
-        return True
 
     def send_frames(
         self,

@@ -19,8 +19,10 @@ PATH_EXPIRY_US: Final = 243 * SECOND
 ACTIVITY_US: Final = 500 * SECOND
 TRUST_US: Final = 600 * SECOND
 RELAY_PENALTY_US: Final = 61 * SECOND
-DOUBT_US: Final = SECOND // 2
-"""How long a path may be silent, and then how long its probe, while the peer uses a relay."""
+DOUBT_US: Final = SECOND // 4
+"""A path that was silent for so long is doubted when the peer speaks by way of a relay: it is not
+used until the peer speaks on it again."""
+PROBE_AGAIN_US: Final = 1 * SECOND
 
 _RECORD_VERSION: Final = 2
 _NO_QUALITY: Final = (1 << 32) - 1
@@ -42,9 +44,7 @@ class PathEntry:
         self.doubted_at: int | None = None
 
     def is_expired(self, now: int) -> bool:
-        if self.doubted_at is not None and now - self.doubted_at >= DOUBT_US:
-            return True
-        return now - self.last_receive >= PATH_EXPIRY_US
+        return self.doubted_at is not None or now - self.last_receive >= PATH_EXPIRY_US
 
     def refresh(self, now: int) -> None:
         """Note that the peer spoke on this path."""
@@ -53,7 +53,11 @@ class PathEntry:
 
     def doubt(self, now: int) -> bool:
         """Note that the peer spoke by way of a relay; True if this path is to be probed."""
-        if self.doubted_at is not None or now - self.last_receive < DOUBT_US:
+        if self.doubted_at is None:
+            quiet_since = self.last_receive
+        else:
+            quiet_since = self.doubted_at + PROBE_AGAIN_US - DOUBT_US
+        if now - quiet_since < DOUBT_US:
             return False
         self.doubted_at = now
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from ztstack.base.address import Address
 from ztstack.base.codec import Reader, Writer
@@ -24,6 +24,7 @@ from ztstack.vl1.outbox import Outbox
 from ztstack.vl1.path import NEVER, Path, PathKey
 from ztstack.vl1.peer import Peer
 from ztstack.vl1.relay import Relay
+from ztstack.vl1.status import PeerStatus, peer_statuses
 from ztstack.vl1.surface import Surface
 from ztstack.vl1.topology import PathPolicy, Topology
 from ztstack.vl1.train import PREFIX_BYTES, burst_of, may_open, open_train
@@ -53,15 +54,6 @@ BEACON_BYTES: Final = 13
 BEACON_US: Final = 5 * SECOND // 2
 INBOUND_LIMIT: Final = 4096
 """Messages that the owner has not taken yet."""
-
-
-class PeerStatus(NamedTuple):
-    """A peer for people: `version` is empty and `latency_ms` None while they are unknown."""
-
-    address: Address
-    version: str
-    latency_ms: int | None
-    paths: tuple[Endpoint, ...]
 
 
 class Switch:
@@ -187,6 +179,16 @@ class Switch:
         Error(inbound.verb, inbound.packet_id, code, body).encode(w)
         self._reply(now, inbound, Verb.ERROR, w.getvalue())
 
+    def answer(
+        self, now: int, inbound: Inbound, verb: int, payload: bytes, *, compress: bool = False
+    ) -> None:
+        """Send a message of any size on the path of another: where its sender is right now."""
+        self._now = now
+        peer = self._topology.peers.get(inbound.source)
+        if peer is not None:
+            path = self._topology.path(*inbound.path)
+            self._outbox.send_on(now, peer, path, verb, payload, compress=compress)
+
     def _reply(self, now: int, inbound: Inbound, verb: int, payload: bytes) -> None:
         self._now = now
         peer = self._topology.peers.get(inbound.source)
@@ -258,17 +260,7 @@ class Switch:
 
     def peers(self, now: int) -> list[PeerStatus]:
         """Return the peers heard of, each with its usable paths, the best first."""
-        result = []
-        for peer in self._topology.peers.values():
-            if peer.last_receive == NEVER and not self._topology.is_upstream(peer.address):
-                continue
-            paths = [entry.path for entry in peer.entries if not entry.is_expired(now)]
-            paths.sort(key=lambda path: path.quality(now))
-            known = f"{peer.major}.{peer.minor}.{peer.revision}" if peer.protocol else ""
-            latency = paths[0].latency_ms if paths else None
-            remotes = tuple(path.key.remote for path in paths)
-            result.append(PeerStatus(peer.address, known, latency, remotes))
-        return result
+        return peer_statuses(self._topology, now)
 
     # The peer cache.
 
@@ -282,11 +274,7 @@ class Switch:
 
     def peer_records(self) -> dict[Address, bytes]:
         """Return a record of each peer that is worth remembering (vl1 section 9)."""
-        return {
-            peer.address: peer.encode_record()
-            for peer in self._topology.peers.values()
-            if peer.protocol
-        }
+        return self._topology.records()
 
     # Datagrams in.
 

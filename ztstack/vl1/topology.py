@@ -115,6 +115,10 @@ class Topology:
             known.set_version(peer.protocol, peer.major, peer.minor, peer.revision)
             known.cached = peer.cached
 
+    def records(self) -> dict[Address, bytes]:
+        """Return what `restore` may be given at a later start."""
+        return {p.address: p.encode_record() for p in self.peers.values() if p.protocol}
+
     def _evict_one(self) -> None:
         candidates = (p for p in self.peers.values() if p.address not in self.roots)
         oldest = min(candidates, key=lambda p: max(p.last_receive, p.created), default=None)
