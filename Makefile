@@ -22,6 +22,12 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/pytest
+	$(BIN)/pytest -m "sim or slow"
+	ZT_REQUIRE_PEERS=1 $(BIN)/pytest -m "interop or netns or e2e"
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.bench.stream
+	$(BIN)/python -m tests.bench.startup
 
 demo: $(STAMP)
 	docs/demo.sh
