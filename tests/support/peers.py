@@ -24,7 +24,10 @@ def missing(reason: str) -> NoReturn:
 @contextmanager
 def required() -> Iterator[None]:
     """Turn `Unavailable` inside into `missing`."""
+    lack = ""
     try:
         yield
-    except Unavailable as lack:
-        missing(str(lack))
+    except Unavailable as error:
+        lack = str(error)
+    if lack:
+        missing(lack)

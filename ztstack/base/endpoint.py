@@ -26,6 +26,8 @@ class Scope(IntEnum):
 _PSEUDO_PRIVATE: Final = frozenset((6, 11, 21, 22, 25, 26, 28, 29, 30, 51, 55, 56))
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 _LOOPBACK6: Final = bytes(15) + b"\x01"
+# Mapped loopback addresses, and those that stock nodes take for them.
+_LOOPBACKS: Final = (_MAPPED + b"\x7f", bytes(9) + b"\x01\xff\xff\x7f")
 _FE80_1: Final = b"\xfe\x80" + bytes(13) + b"\x01"
 _PRIVATE4: Final = (
     (0x0A000000, 0xFF000000),
@@ -61,7 +63,7 @@ def _scope6(ip: bytes) -> Scope:
         return Scope.NONE
     if ip[0] == 0xFF:
         return Scope.MULTICAST
-    if ip in (_LOOPBACK6, _FE80_1) or (ip.startswith(_MAPPED) and ip[12] == 127):
+    if ip in (_LOOPBACK6, _FE80_1) or ip.startswith(_LOOPBACKS):
         return Scope.LOOPBACK
     if ip[0] == 0xFE and ip[1] & 0xC0 == 0x80:
         return Scope.LINK_LOCAL

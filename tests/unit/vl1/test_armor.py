@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.vectors import cases, load
+from tests.support.pcap import udp_datagrams
+from tests.support.vectors import FOLDER, cases, load
 from ztstack.base.address import Address
-from ztstack.base.codec import Reader
 from ztstack.base.errors import DecodeError
 from ztstack.crypto.identity import Identity
 from ztstack.vl1.armor import PeerKeys, open_packet, seal
@@ -98,10 +98,24 @@ def _session_identities(data: dict[str, Any]) -> dict[Address, Identity]:
     return {identity.address: identity for identity in found}
 
 
-def _keys(identities: dict[Address, Identity], a: Address, b: Address) -> PeerKeys | None:
-    if a not in identities or b not in identities:
-        return None
-    return PeerKeys(identities[a].agree(identities[b]))
+def _opened(packet: bytes, identities: dict[Address, Identity]) -> tuple[bytes, PeerKeys]:
+    """Return verb byte and payload as they were sealed, and the keys of the two nodes."""
+    header = decode_header(packet)
+    source, destination = identities[header.source], identities[header.destination]
+    keys = PeerKeys(destination.agree(source))
+    if header.suite == SUITE_TRUSTED:
+        return packet[ENVELOPE_OFFSET:], keys
+    return open_packet(keys, packet), keys
+
+
+def _clear_payload(packet: bytes, body: bytes, keys: PeerKeys) -> bytes:
+    verb, payload = body[0], body[1:]
+    if verb & COMPRESSED and payload:
+        payload = decompress(payload)
+    if verb & VERB_MASK == Verb.HELLO:
+        secret = encrypted_offset(payload)
+        payload = payload[:secret] + keys.crypt_field(packet[:8], payload[secret:])
+    return payload
 
 
 @pytest.mark.parametrize("file", SESSIONS)
@@ -128,29 +142,38 @@ def test_every_datagram_of_a_session_decrypts(file: str) -> None:
         header = decode_header(packet)
         assert header.source == Address.parse(recorded["source"])
         assert header.destination == Address.parse(recorded["dest"])
-        keys = _keys(identities, header.source, header.destination)
-        if keys is None:
+        if not {header.source, header.destination} <= identities.keys():
             continue
-        if header.suite == SUITE_TRUSTED:
-            body = packet[ENVELOPE_OFFSET:]
-        else:
-            body = open_packet(keys, packet)
-        verb, payload = body[0], body[1:]
-        if verb & COMPRESSED and payload:
-            payload = decompress(payload)
-        if verb & VERB_MASK == Verb.HELLO:
-            secret = encrypted_offset(payload)
-            payload = payload[:secret] + keys.crypt_field(packet[:8], payload[secret:])
-        assert verb & VERB_MASK == recorded["verb"]
-        assert payload.hex() == recorded["payload"]
+        body, keys = _opened(packet, identities)
+        payload = _clear_payload(packet, body, keys)
+        assert (body[0] & VERB_MASK, payload.hex()) == (recorded["verb"], recorded["payload"])
         compared += 1
     assert compared >= 40
     assert fragments or file != "session_misc.json"
 
 
-def test_every_datagram_of_the_live_capture_names_the_same_packet() -> None:
-    """The capture's JSON holds the plaintext; the pcap holds the bytes."""
+CAPTURES = ("live_capture.pcap", "live_capture_root.pcap")
+
+
+@pytest.mark.parametrize("file", CAPTURES)
+def test_every_datagram_of_a_live_capture_decrypts(file: str) -> None:
     data = load("live_capture.json")
-    payloads = [c["packet"]["payload"] for c in data["cases"] if c.get("packet")]
-    assert len(payloads) > 200
-    assert all(Reader(bytes.fromhex(payload)).rest() is not None for payload in payloads)
+    identities = _session_identities(data)
+    frames = udp_datagrams((FOLDER / file).read_bytes())
+    assembly = Assembly()
+    compared = 0
+    for case in data["cases"]:
+        if case["file"] != file:
+            continue
+        datagram = frames[case["index"]]
+        packet = datagram if case["role"] == "packet" else assembly.add(0, datagram)
+        if packet is None:
+            continue
+        recorded = case["packet"]
+        body, keys = _opened(packet, identities)
+        payload = _clear_payload(packet, body, keys)
+        assert (body[0] & VERB_MASK, payload.hex()) == (recorded["verb"], recorded["payload"])
+        compared += 1
+    assert compared == len(
+        [c for c in data["cases"] if c["file"] == file and c["role"] != "fragment"]
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ztcli.options import Common, settings
 
-HOME = Path("/home/zt")
+HOME = Path("/nowhere/zt")
 
 
 def test_defaults() -> None:
