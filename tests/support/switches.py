@@ -96,6 +96,12 @@ class VirtualNetwork:
         self.hosts[endpoint] = host
         return host
 
+    def move(self, host: Host, endpoint: Endpoint) -> None:
+        """Give a running host another physical address; nothing tells it."""
+        del self.hosts[host.endpoint]
+        host.endpoint = endpoint
+        self.hosts[endpoint] = host
+
     def _collect(self, host: Host) -> None:
         host.drain(self.now)
         for datagram in host.switch.take_datagrams():

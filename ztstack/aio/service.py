@@ -14,8 +14,10 @@ from ztstack.aio.clock import Clock
 from ztstack.aio.driver import Driver
 from ztstack.aio.entropy import SystemEntropy
 from ztstack.aio.identity_worker import generate_identity
+from ztstack.aio.interface_watch import InterfaceWatch
 from ztstack.aio.local_addresses import local_addresses
-from ztstack.aio.status import NetworkReport, NodeStatus, PeerReport
+from ztstack.aio.report import node_status
+from ztstack.aio.status import NodeStatus
 from ztstack.aio.storage import Storage
 from ztstack.base.address import Address
 from ztstack.base.endpoint import Endpoint, Scope
@@ -24,7 +26,6 @@ from ztstack.base.errors import (
     AuthenticationRequired,
     Closed,
     DecodeError,
-    Drop,
     IdentityError,
     InvalidConfig,
     NameNotResolved,
@@ -53,7 +54,6 @@ from ztstack.root.multicast_store import MulticastStore
 from ztstack.vl1.switch import PathPolicy
 from ztstack.vl2.events import NetworkStatus
 from ztstack.wire.planet import official_planet
-from ztstack.wire.verbs import VERSION_MAJOR, VERSION_MINOR, VERSION_REVISION
 from ztstack.wire.world import World
 
 OFFLINE_S: Final = 10.0
@@ -126,6 +126,9 @@ class Service:
         self._details: dict[NetworkId, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._saver: asyncio.Task[None] | None = None
+        self._watch: InterfaceWatch | None = None
+        self._lab = False
+        self._reachable_at: list[tuple[int, Endpoint]] = []
         self.collision: IdentityCollided | None = None
 
     # Start and stop.
@@ -166,17 +169,35 @@ class Service:
             node.multicast_store = MulticastStore(identity.address, SystemEntropy(), self.tracer)
         if self._storage is not None:
             node.switch.load_peers(now, self._storage.load_peers())
-        sockets = []
-        for ip in local_addresses(loopback=lab):
-            for sock in driver.udp.sockets:
-                wildcard = not any(sock.local.ip)
-                if len(sock.local.ip) == len(ip) and (wildcard or sock.local.ip == ip):
-                    sockets.append((sock.number, Endpoint(ip, sock.local.port)))
-        node.switch.set_sockets(now, sockets)
+        self._lab = lab
+        self._reachable_at = self._local_endpoints(driver)
+        node.switch.set_sockets(now, self._reachable_at)
         driver.start(node)
         self._driver = driver
+        self._watch = InterfaceWatch(driver.loop, self._addresses_changed, self._woken)
         for network in self.config.networks:
             self._join(network)
+
+    def _local_endpoints(self, driver: Driver) -> list[tuple[int, Endpoint]]:
+        """Return where each socket can be reached: its number, and an address with its port."""
+        return [
+            (sock.number, Endpoint(ip, sock.local.port))
+            for ip in local_addresses(loopback=self._lab)
+            for sock in driver.udp.sockets
+            if sock.local.ip == ip or sock.local.ip == bytes(len(ip))
+        ]
+
+    def _addresses_changed(self) -> None:
+        reachable_at = self._local_endpoints(self.driver)
+        if reachable_at == self._reachable_at:
+            return
+        self._reachable_at = reachable_at
+        self.node.switch.set_sockets(self.clock.now(), reachable_at)
+        self._woken()
+
+    def _woken(self) -> None:
+        self.node.switch.interfaces_changed(self.clock.now())
+        self.driver.pump_soon()
 
     def _open_sockets(self, driver: Driver) -> None:
         for bind in self.config.bind:
@@ -245,6 +266,9 @@ class Service:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         if self._driver is not None:
             self._save_peers()
             self._driver.stop()
@@ -505,53 +529,9 @@ class Service:
 
     def status(self) -> NodeStatus:
         """Return a snapshot of everything."""
-        node = self.node
-        return NodeStatus(
-            address=node.identity.address,
-            online=self.online.is_set(),
-            version=f"{VERSION_MAJOR}.{VERSION_MINOR}.{VERSION_REVISION}",
-            planet=f"{node.switch.world.id:016x}",
-            local=tuple(str(sock.local) for sock in self.driver.udp.sockets),
-            networks=tuple(self._network_report(network) for network in node.members),
-            peers=self._peer_reports(),
-            drops={reason.value: count for reason, count in sorted_drops(self.tracer)},
-        )
-
-    def _network_report(self, network: NetworkId) -> NetworkReport:
-        member = self.node.member(network).network
-        config = member.config
-        return NetworkReport(
-            network=network,
-            name=config.name if config is not None else "",
-            status=member.status.value,
-            detail=self._details.get(network, ""),
-            is_public=config.is_public if config is not None else False,
-            mac=str(member.mac),
-            mtu=config.mtu if config is not None else 0,
-            addresses=tuple(
-                f"{ipaddress.ip_address(ip)}/{bits}"
-                for ip, bits in (config.addresses if config is not None else ())
-            ),
-            routes=tuple(
-                f"{ipaddress.ip_address(route.target_ip)}/{route.bits}"
-                + (f" via {ipaddress.ip_address(route.via)}" if route.via else "")
-                for route in (config.routes if config is not None else ())
-            ),
-        )
-
-    def _peer_reports(self) -> tuple[PeerReport, ...]:
-        switch = self.node.switch
-        return tuple(
-            PeerReport(
-                address=peer.address,
-                role="root" if switch.is_upstream(peer.address) else "leaf",
-                version=peer.version,
-                latency_ms=-1 if peer.latency_ms is None else peer.latency_ms,
-                link="direct" if peer.paths else "relay",
-                paths=tuple(str(path) for path in peer.paths),
-            )
-            for peer in switch.peers(self.clock.now())
-        )
+        local = tuple(str(sock.local) for sock in self.driver.udp.sockets)
+        now, online = self.clock.now(), self.online.is_set()
+        return node_status(now, self.node, self._details, self.tracer, online=online, local=local)
 
 
 def _parse_ip(text: str) -> bytes | None:
@@ -559,8 +539,3 @@ def _parse_ip(text: str) -> bytes | None:
         return ipaddress.ip_address(text.strip("[]")).packed
     except ValueError:
         return None
-
-
-def sorted_drops(tracer: CountingTracer) -> list[tuple[Drop, int]]:
-    """Return the reasons for which packets were dropped, the commonest first."""
-    return sorted(tracer.counts.items(), key=lambda item: -item[1])

@@ -77,6 +77,7 @@ class Contact:
     ) -> None:
         """Note that a peer spoke; adopt, confirm or offer paths (vl1 section 6.4)."""
         peer.last_receive = now
+        peer.is_suspect = False
         if verb in _NONTRIVIAL:
             peer.last_nontrivial = now
         path = self._topology.path(*key)
@@ -158,6 +159,14 @@ class Contact:
             path.last_out = now
             used.add(len(path.key.remote.ip))
         return frozenset(used)
+
+    def probe_all(self, now: int) -> None:
+        """Speak on every path that is in use, so that peers see from where."""
+        for peer in self._topology.peers.values():
+            if peer.is_active(now):
+                for entry in peer.entries:
+                    self.probe(now, peer, *entry.path.key)
+                    entry.path.last_out = now
 
     def reset_scope(self, now: int, scope: Scope, ip_bytes: int) -> None:
         """Our external address changed: ask on every path of its kind again (vl1 6.11)."""

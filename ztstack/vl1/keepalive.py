@@ -17,6 +17,11 @@ from ztstack.vl1.whois import WhoisExchange
 TICK_US: Final = 5 * SECOND
 UPSTREAM_ECHO_US: Final = 10 * SECOND
 """How often an upstream is asked for a sign of life; stock nodes send it a WHOIS every 5 s."""
+BEST_ECHO_US: Final = 3 * SECOND
+"""The same for the one that relays and answers questions, so that its death is soon noticed."""
+ANSWER_US: Final = 1 * SECOND
+"""An upstream that does not answer for so long is passed over, and greeted anew."""
+GREET_AGAIN_US: Final = 1 * SECOND
 UPSTREAM_HELLO_US: Final = 224 * SECOND
 UPSTREAM_LOST_US: Final = 12 * SECOND
 """After this silence an upstream gets HELLO instead of ECHO: it may have been restarted."""
@@ -47,6 +52,7 @@ class KeepAlive:
         self._started = now
         self._first = 0
         self._tick_at = now + TICK_US
+        self._watch_at = now + BEST_ECHO_US
         self.is_online = False
 
     def restart(self, now: int) -> None:
@@ -75,14 +81,47 @@ class KeepAlive:
         if self._tick_at <= now:
             self._tick_at = now + TICK_US
             self._tick(now)
+        if self._watch_at <= now:
+            self._watch_at = self._watch(now)
+
+    def _watch(self, now: int) -> int:
+        """Ask the best upstream for a sign of life; return when to look again."""
+        soonest = now + BEST_ECHO_US
+        for address in self._topology.roots:
+            peer = self._topology.peers.get(address)
+            if peer is None or peer.last_probe <= peer.last_receive:
+                continue
+            # A question is open.
+            due = peer.last_probe + ANSWER_US
+            if due > now:
+                soonest = min(soonest, due)
+                continue
+            peer.is_suspect = True
+            if now - peer.last_probe < UPSTREAM_LOST_US:
+                # It may have been restarted, and forgotten us: HELLO makes us known again.
+                self._greet(now, peer, frozenset())
+                soonest = min(soonest, now + GREET_AGAIN_US)
+        best = self._topology.best_upstream(now)
+        if best is None or not best.entries or best.is_suspect:
+            return soonest
+        due = best.last_receive + BEST_ECHO_US
+        if due > now:
+            return min(soonest, due)
+        if best.last_probe <= best.last_receive:
+            best.last_probe = now
+        for entry in best.entries:
+            self._contact.probe(now, best, *entry.path.key)
+            entry.path.last_out = now
+        return min(soonest, now + ANSWER_US)
 
     def _first_at(self) -> int:
         return self._started + FIRST_HELLOS_US[self._first]
 
     def next_timer(self) -> int:
+        due = min(self._tick_at, self._watch_at)
         if self._first < len(FIRST_HELLOS_US):
-            return min(self._first_at(), self._tick_at)
-        return self._tick_at
+            return min(self._first_at(), due)
+        return due
 
     def _tick(self, now: int) -> None:
         topology = self._topology

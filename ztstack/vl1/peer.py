@@ -22,6 +22,8 @@ RELAY_PENALTY_US: Final = 61 * SECOND
 DOUBT_US: Final = SECOND // 4
 """A path that was silent for so long is doubted when the peer speaks by way of a relay: it is not
 used until the peer speaks on it again."""
+MOVED_US: Final = SECOND * 7 // 10
+"""A path that is silent for so much longer than another is not used."""
 PROBE_AGAIN_US: Final = 1 * SECOND
 
 _RECORD_VERSION: Final = 2
@@ -78,9 +80,11 @@ class Peer:
         "created",
         "entries",
         "identity",
+        "is_suspect",
         "last_direct_push",
         "last_full_hello",
         "last_nontrivial",
+        "last_probe",
         "last_receive",
         "last_trust",
         "major",
@@ -103,6 +107,8 @@ class Peer:
         self.last_trust = NEVER
         self.last_full_hello = NEVER
         self.last_direct_push = NEVER
+        self.last_probe = NEVER
+        self.is_suspect = False
         self.protocol = self.major = self.minor = self.revision = 0
         self._push_last = NEVER
         self._push_count = 0
@@ -150,9 +156,15 @@ class Peer:
         if len(entries) == 1:
             entry = entries[0]
             return entry.path if expired_too or not entry.is_expired(now) else None
+        if not expired_too:
+            entries = [entry for entry in entries if not entry.is_expired(now)]
+        if not entries:
+            return None
+        # Where the peer is heard now counts more than where it was: it may have moved.
+        recent = max(entry.last_receive for entry in entries) - MOVED_US
         best, best_quality = None, 0
         for entry in entries:
-            if not expired_too and entry.is_expired(now):
+            if entry.last_receive < recent:
                 continue
             quality = entry.path.quality(now) // entry.priority
             if best is None or quality <= best_quality:

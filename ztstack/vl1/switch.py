@@ -111,6 +111,12 @@ class Switch:
         self._contact.set_sockets(sockets)
         self._keepalive.restart(now)
 
+    def interfaces_changed(self, now: int) -> None:
+        """Tell peers at once that packets come from elsewhere: an address changed, or we woke."""
+        self._now = now
+        self._keepalive.restart(now)
+        self._contact.probe_all(now)
+
     def set_forbidden(self, networks: list[tuple[bytes, int]]) -> None:
         """Name the subnets of joined networks: they are never physical paths."""
         self._topology.set_forbidden(networks)

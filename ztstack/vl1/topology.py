@@ -86,7 +86,7 @@ class Topology:
             peer = self.peers.get(address)
             if peer is None:
                 continue
-            silent = now - peer.last_receive >= UPSTREAM_SILENT_US
+            silent = peer.is_suspect or now - peer.last_receive >= UPSTREAM_SILENT_US
             rank = (silent, peer.relay_quality(now))
             if best is None or rank <= best_rank:
                 best, best_rank = peer, rank

@@ -1,0 +1,83 @@
+"""Makes the snapshots of `status` from a running node."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+
+from ztstack.aio.status import NetworkReport, NodeStatus, PeerReport
+from ztstack.base.network_id import NetworkId
+from ztstack.base.trace import CountingTracer
+from ztstack.node.node import Node
+from ztstack.wire.verbs import VERSION_MAJOR, VERSION_MINOR, VERSION_REVISION
+
+
+def node_status(
+    now: int,
+    node: Node,
+    details: Mapping[NetworkId, str],
+    tracer: CountingTracer,
+    *,
+    online: bool,
+    local: tuple[str, ...],
+) -> NodeStatus:
+    """Return a snapshot of everything; drops come with the commonest first."""
+    return NodeStatus(
+        address=node.identity.address,
+        online=online,
+        version=f"{VERSION_MAJOR}.{VERSION_MINOR}.{VERSION_REVISION}",
+        planet=f"{node.switch.world.id:016x}",
+        local=local,
+        networks=tuple(
+            _network_report(node, network, details.get(network, "")) for network in node.members
+        ),
+        peers=_peer_reports(now, node),
+        drops={reason.value: count for reason, count in tracer.counts.most_common()},
+    )
+
+
+def _network_report(node: Node, network: NetworkId, detail: str) -> NetworkReport:
+    member = node.member(network).network
+    config = member.config
+    if config is None:
+        return NetworkReport(
+            network=network,
+            name="",
+            status=member.status.value,
+            detail=detail,
+            is_public=False,
+            mac=str(member.mac),
+            mtu=0,
+            addresses=(),
+            routes=(),
+        )
+    return NetworkReport(
+        network=network,
+        name=config.name,
+        status=member.status.value,
+        detail=detail,
+        is_public=config.is_public,
+        mac=str(member.mac),
+        mtu=config.mtu,
+        addresses=tuple(f"{ipaddress.ip_address(ip)}/{bits}" for ip, bits in config.addresses),
+        routes=tuple(
+            f"{ipaddress.ip_address(route.target_ip)}/{route.bits}"
+            + (f" via {ipaddress.ip_address(route.via)}" if route.via else "")
+            for route in config.routes
+        ),
+    )
+
+
+def _peer_reports(now: int, node: Node) -> tuple[PeerReport, ...]:
+    switch = node.switch
+    return tuple(
+        PeerReport(
+            address=peer.address,
+            role="root" if switch.is_upstream(peer.address) else "leaf",
+            version=peer.version,
+            latency_ms=-1 if peer.latency_ms is None else peer.latency_ms,
+            link="direct" if peer.paths else "relay",
+            paths=tuple(str(path) for path in peer.paths),
+        )
+        for peer in switch.peers(now)
+    )
