@@ -28,6 +28,7 @@ test: lint
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench.stream
 	$(BIN)/python -m tests.bench.startup
+	$(BIN)/python -m tests.bench.root
 
 demo: $(STAMP)
 	docs/demo.sh

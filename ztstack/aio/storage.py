@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import IO, Final
 
@@ -15,18 +16,23 @@ from ztstack.base.network_id import NetworkId
 from ztstack.crypto.identity import Identity
 
 _FILE_LIMIT: Final = 1 << 20
-_PEERS_LIMIT: Final = 256
+_PEERS_LIMIT: Final = 16_384
+_PEER_LIFE_S: Final = 30 * 24 * 3600
 _PORT_FILE: Final = "zerotier-one.port"
 
 
-def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace a file so that a kill at any moment leaves the old or the new content."""
+def write_atomically(path: Path, data: bytes, mode: int = 0o600, *, sync: bool = True) -> None:
+    """Replace a file so that a kill at any moment leaves the old or the new content.
+
+    Without `sync` that holds for a killed process, and not for a machine that loses its power.
+    """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
-            os.fsync(stream.fileno())
+            if sync:
+                os.fsync(stream.fileno())
         Path(name).chmod(mode)
         Path(name).replace(path)
     except BaseException:
@@ -61,6 +67,8 @@ class Storage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock: IO[bytes] | None = None
+        # What peers.d holds, so that only changes are written.
+        self._peers: dict[str, bytes] = {}
 
     def open(self) -> None:
         """Create the folder if need be and take its lock; StateInUse names the holder."""
@@ -153,15 +161,30 @@ class Storage:
         return found
 
     def load_peers(self) -> list[bytes]:
-        paths = sorted((self.folder / "peers.d").glob("*.peer"))[:_PEERS_LIMIT]
-        return [data for data in map(self._read, paths) if data]
+        """Return the records of known peers; files that nobody renewed for 30 days go."""
+        oldest = time.time() - _PEER_LIFE_S
+        found = []
+        for path in sorted((self.folder / "peers.d").glob("*.peer"))[:_PEERS_LIMIT]:
+            try:
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+                    continue
+            except OSError:
+                continue
+            data = self._read(path)
+            if data:
+                found.append(data)
+                self._peers[path.name] = data
+        return found
 
     def save_peers(self, records: dict[Address, bytes]) -> None:
+        """Write the records that changed; they are a cache, so nobody waits for the disk."""
         folder = self.folder / "peers.d"
         for address, record in list(records.items())[:_PEERS_LIMIT]:
-            path = folder / f"{address}.peer"
-            if self._read(path) != record:
-                write_atomically(path, record)
+            name = f"{address}.peer"
+            if self._peers.get(name) != record:
+                write_atomically(folder / name, record, sync=False)
+                self._peers[name] = record
 
     def _read(self, path: Path) -> bytes | None:
         try:
