@@ -16,7 +16,7 @@ _STEPS: Final = 131_072
 _WORDS: Final = 8 * _MEMORY_BLOCKS
 _BLOCK_WORDS: Final = 8
 _DIGEST: Final = struct.Struct(">8Q")
-_FIRST_BYTE_LIMIT: Final = 17
+FIRST_BYTE_LIMIT: Final = 17
 
 
 def memory_hard_hash(public_key: bytes) -> bytes:
@@ -42,7 +42,7 @@ def memory_hard_hash(public_key: bytes) -> bytes:
 def derive_address(public_key: bytes) -> Address | None:
     """Return the address of a public key, or None if the key is not fit to have one."""
     digest = memory_hard_hash(public_key)
-    if digest[0] >= _FIRST_BYTE_LIMIT:
+    if digest[0] >= FIRST_BYTE_LIMIT:
         return None
     address = Address.from_bytes5(digest[-5:])
     return None if address.is_reserved else address

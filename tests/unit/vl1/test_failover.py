@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.switches import Host, VirtualNetwork, known_identities, planet_of
+from tests.support.switches import LATENCY_US, Host, VirtualNetwork, known_identities, planet_of
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.timers import SECOND
 from ztstack.vl1.keepalive import ANSWER_US, BEST_ECHO_US
@@ -117,3 +117,23 @@ def test_idle_cost_of_watching() -> None:
     assert len(mine) < 600 // 3 + 600 // 10 + 60
     assert sum(map(len, mine)) < 600 * 25
     assert isinstance(a.switch, Switch)
+
+
+def test_first_contact_takes_two_round_trips() -> None:
+    """WHOIS, the message by a relay, WHOIS of its sender, the answer: no timer is waited for."""
+    network, _, a, b = two_roots()
+    network.passes = lambda source, destination: {source, destination} != {A, B}
+    start = network.now
+    messages = [b"%d" % n for n in range(30)]
+    for message in messages:
+        a.switch.send(network.now, b.address, Verb.USER_MESSAGE, message)
+    round_trip_us = 4 * LATENCY_US  # through a root
+    while not b.payloads(Verb.USER_MESSAGE):
+        network.run(LATENCY_US // 10)
+        assert network.now - start <= 2 * round_trip_us
+    b.switch.send(network.now, a.address, Verb.USER_MESSAGE, b"answer")
+    while not a.payloads(Verb.USER_MESSAGE):
+        network.run(LATENCY_US // 10)
+        assert network.now - start <= 2 * round_trip_us + LATENCY_US
+    # None of those that had to wait was lost, and their order is kept.
+    assert b.payloads(Verb.USER_MESSAGE) == messages
