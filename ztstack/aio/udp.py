@@ -147,7 +147,7 @@ class UdpSockets:
             self._receiver.drained()
 
     def _receive_trains(self, sock: UdpSocket) -> None:
-        """Drain a socket with UDP_GRO; measured by tests/bench/bench_stream.py."""
+        """Drain a socket with UDP_GRO; measured by tests/bench/stream.py."""
         receive, view, buffers = sock.sock.recvmsg_into, self._view, [self._buffer]
         for _ in range(RECEIVES_PER_WAKEUP):
             try:
