@@ -1,0 +1,126 @@
+"""Our TCP against the kernel's, behind a TAP device: both directions at once, also with loss."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.netns import Machine, lan
+from tests.support.peers import required
+
+pytestmark = pytest.mark.timeout(120)
+
+ROOT = Path(__file__).parents[2]
+PEER = ROOT / "tests" / "support" / "kernel_peer.py"
+SIZE = 20_000_000
+LOSSY = 3_000_000
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    with required(), lan() as network:
+        yield network.machine("tap")
+
+
+def start(machine: Machine, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start our host and wait until its device is there."""
+    process = subprocess.Popen(
+        [*machine.wrap, sys.executable, "-m", "tests.support.tap_host", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if line != b"ready\n":
+        raise AssertionError(process.communicate(timeout=10)[1].decode())
+    return process
+
+
+def result_of(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == 0, err.decode()
+    result: dict[str, Any] = json.loads(out)
+    return result
+
+
+def lose(machine: Machine, probability: str) -> None:
+    for chain, option in (("INPUT", "-i"), ("OUTPUT", "-o")):
+        machine.command(
+            *("iptables", "-A", chain, option, "tap0", "-p", "tcp", "-m", "statistic"),
+            *("--mode", "random", "--probability", probability, "-j", "DROP"),
+        )
+
+
+def check(ours: dict[str, Any], kernels: dict[str, Any], size: int) -> None:
+    assert (ours.get("received"), kernels["received"]) == (size, size), ours
+    assert ours["received_sha256"] == kernels["sent_sha256"]
+    assert kernels["received_sha256"] == ours["sent_sha256"]
+
+
+@pytest.mark.parametrize("host", ["10.99.0.2", "fd99::2"])
+def test_the_kernel_connects(machine: Machine, host: str) -> None:
+    ours = start(machine, "serve", "7000", str(SIZE))
+    peer = machine.run(
+        [sys.executable, str(PEER), "connect", host, "7000", str(SIZE)], seconds=90.0
+    )
+    assert peer.returncode == 0, peer.stderr.decode()
+    check(result_of(ours), json.loads(peer.stdout), SIZE)
+
+
+@pytest.mark.parametrize("family", ["4", "6"])
+def test_we_connect_to_the_kernel(machine: Machine, family: str, tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    ours = start(machine, "connect", "7001", str(SIZE), family, str(ready))
+    peer = machine.run(
+        [sys.executable, str(PEER), "serve", "7001", str(SIZE), str(ready)], seconds=90.0
+    )
+    assert peer.returncode == 0, peer.stderr.decode()
+    check(result_of(ours), json.loads(peer.stdout), SIZE)
+
+
+def test_one_percent_of_loss_both_ways(machine: Machine) -> None:
+    ours = start(machine, "serve", "7002", str(LOSSY))
+    lose(machine, "0.01")
+    peer = machine.run(
+        [sys.executable, str(PEER), "connect", "10.99.0.2", "7002", str(LOSSY)], seconds=90.0
+    )
+    assert peer.returncode == 0, peer.stderr.decode()
+    check(result_of(ours), json.loads(peer.stdout), LOSSY)
+    dropped = machine.run(["iptables", "-nvxL"], seconds=10.0).stdout.decode()
+    assert sum(int(line.split()[0]) for line in dropped.splitlines() if "DROP" in line) > 5
+
+
+def test_the_kernel_is_refused(machine: Machine) -> None:
+    ours = start(machine, "serve", "7003", "0")
+    try:
+        peer = machine.run(
+            [sys.executable, str(PEER), "connect", "10.99.0.2", "7004", "1"], seconds=20.0
+        )
+        assert b"ConnectionRefusedError" in peer.stderr
+    finally:
+        ours.kill()
+        ours.communicate()
+
+
+def test_a_closed_udp_port_is_reported_to_the_kernel(machine: Machine) -> None:
+    ours = start(machine, "serve", "7005", "0")
+    try:
+        code = (
+            "import socket\n"
+            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+            "s.connect(('10.99.0.2', 9)); s.settimeout(5)\n"
+            "s.send(b'x')\n"
+            "try:\n    s.recv(10)\nexcept ConnectionRefusedError:\n    print('unreachable')\n"
+        )
+        peer = machine.run([sys.executable, "-c", code], seconds=20.0)
+        assert peer.stdout == b"unreachable\n", peer.stderr.decode()
+    finally:
+        ours.kill()
+        ours.communicate()
