@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ztstack.base.address import Address
+from ztstack.base.endpoint import Endpoint
 from ztstack.controller import ipam
 from ztstack.controller.model import MemberRecord, NetworkRecord
 from ztstack.crypto.identity import Identity
@@ -17,7 +18,7 @@ from ztstack.vl2.network_config import (
     NetworkConfig,
     Route,
 )
-from ztstack.wire.credentials import Com, Ownership, Thing
+from ztstack.wire.credentials import Capability, Com, Ownership, Tag, Thing
 from ztstack.wire.rules import ACCEPT_ALL
 
 _RFC4193_BITS: Final = 88
@@ -41,15 +42,17 @@ def addresses_of(record: NetworkRecord, member: MemberRecord) -> tuple[tuple[byt
     return tuple(found[:MAX_ADDRESSES])
 
 
-def compose(
+def compose(  # noqa: PLR0913 - a configuration has many sources
     now_ms: int,
     controller: Identity,
     record: NetworkRecord,
     member: MemberRecord,
     identity: Identity,
-    bridges: Iterable[Address],
+    *,
+    bridges: Iterable[Address] = (),
+    knows_rules: bool = True,
 ) -> NetworkConfig:
-    """Return the signed configuration of a member."""
+    """Return the signed configuration of a member; old ones do not know rules."""
     network = record.id
     addresses = addresses_of(record, member)
     flags = FLAG_BROADCAST if record.broadcast else 0
@@ -73,6 +76,8 @@ def compose(
         name=record.name,
         mtu=record.mtu,
         com=com.signed_by(controller),
+        capabilities=_capabilities(now_ms, controller, record, member) if knows_rules else (),
+        tags=_tags(now_ms, controller, record, member) if knows_rules else (),
         ownerships=ownerships,
         specialists=tuple(ROLE_BRIDGE | address for address in sorted(bridges)),
         routes=tuple(
@@ -84,5 +89,40 @@ def compose(
             for route in record.routes
         ),
         addresses=addresses,
-        rules=ACCEPT_ALL,
+        rules=record.rules if knows_rules else ACCEPT_ALL,
+        remote_trace_target=record.trace_target or Address(0),
+        remote_trace_level=record.trace_level,
+        dns_domain=record.dns_domain,
+        dns_servers=tuple(Endpoint(ip, 0) for ip in record.dns_servers),
     )
+
+
+def _capabilities(
+    now_ms: int, controller: Identity, record: NetworkRecord, member: MemberRecord
+) -> tuple[Capability, ...]:
+    return tuple(
+        Capability(record.id, now_ms, item.id, item.rules).signed_by(controller, member.address)
+        for item in sorted(record.capabilities, key=lambda item: item.id)
+        if item.id in member.capabilities
+    )
+
+
+def _tags(
+    now_ms: int, controller: Identity, record: NetworkRecord, member: MemberRecord
+) -> tuple[Tag, ...]:
+    return tuple(
+        Tag(record.id, now_ms, number, value, member.address).signed_by(controller)
+        for number, value in sorted(member.tags)
+    )
+
+
+def with_defaults(record: NetworkRecord, member: MemberRecord, *, is_new: bool) -> MemberRecord:
+    """Return a member that has the network's default tags, and as a new one its capabilities."""
+    have = {number for number, _ in member.tags}
+    missing = [
+        (number, value) for number, value in record.tags if value is not None and number not in have
+    ]
+    capabilities = member.capabilities
+    if is_new:
+        capabilities += tuple(item.id for item in record.capabilities if item.default)
+    return member.changed(tags=(*member.tags, *missing), capabilities=capabilities)

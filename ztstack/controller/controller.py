@@ -13,7 +13,7 @@ from ztstack.base.limits import BoundedMap, RateGate
 from ztstack.base.network_id import NetworkId
 from ztstack.base.timers import MILLISECOND, SECOND
 from ztstack.base.trace import Tracer
-from ztstack.controller.compose import compose
+from ztstack.controller.compose import compose, with_defaults
 from ztstack.controller.ipam import assign_ipv4
 from ztstack.controller.model import (
     MTU_DEFAULT,
@@ -78,6 +78,8 @@ class _Network:
         self.record = record
         self.members = {member.address: member for member in members}
         self.taken = {ip for member in members for ip in member.ips}
+        # What members said of themselves since the start; nobody else is pushed to.
+        self.knows_rules: dict[Address, bool] = {}
         self.heard: BoundedMap[Address, int] = BoundedMap(MAX_MEMBERS)
 
     def is_online(self, now: int, address: Address) -> bool:
@@ -248,6 +250,8 @@ class Controller:
                 for key, limit in zip(keys, limits, strict=True)
             ]
             member = member.changed(version=(told[0], told[1], told[2], told[3]))
+            member = with_defaults(network.record, member, is_new=old is None)
+            network.knows_rules[member.address] = request.metadata.get_uint("revr") > 0
         if member is not old:
             self._save(network, member)
         return member
@@ -261,6 +265,7 @@ class Controller:
             raise InvalidConfig(f"a network has at most {MAX_MEMBERS} members")
         oldest = min(strangers, key=lambda m: m.created_ms)
         del network.members[oldest.address]
+        network.knows_rules.pop(oldest.address, None)
         network.taken.difference_update(oldest.ips)
         self._store.delete_member(network.record.id, oldest.address)
 
@@ -290,7 +295,15 @@ class Controller:
                 member = member.changed(ips=(*member.ips, ip))
                 self._save(network, member)
         bridges = [m.address for m in network.members.values() if m.bridge]
-        config = compose(now // 1000, self._identity, network.record, member, identity, bridges)
+        config = compose(
+            now // 1000,
+            self._identity,
+            network.record,
+            member,
+            identity,
+            bridges=bridges,
+            knows_rules=network.knows_rules.get(member.address, True),
+        )
         update = int.from_bytes(self._entropy.take(8), "big") or 1
         chunks = ConfigChunk.split(network.record.id, config.to_dictionary(), update)
         signed = tuple(chunk.signed_by(self._identity) for chunk in chunks)

@@ -13,7 +13,9 @@ from typing import Final, Self
 from ztstack.base.address import Address
 from ztstack.base.errors import InvalidConfig
 from ztstack.base.network_id import NetworkId
+from ztstack.controller.rules_json import rule_from_json, rule_to_json
 from ztstack.crypto.identity import Identity
+from ztstack.wire.rules import ACCEPT_ALL, MAX_CAPABILITY_RULES, MAX_RULES, Rule
 
 Json = Mapping[str, object]
 MTU_MIN: Final = 1280
@@ -23,6 +25,9 @@ MULTICAST_LIMIT: Final = 32
 CREDENTIAL_WINDOW_MS: Final = 1_800_000
 MAX_POOLS: Final = 32
 MAX_ROUTES: Final = 128
+MAX_CAPABILITIES: Final = 128
+MAX_TAGS: Final = 128
+MAX_DNS_SERVERS: Final = 4
 _NAME_BYTES: Final = 127
 _WIDEST_ROUTE: Final = 24
 
@@ -44,8 +49,20 @@ class ManagedRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class CapabilityRecord:
+    """Rules that members may be given; a default one goes to those who are let in at once."""
+
+    id: int
+    rules: tuple[Rule, ...]
+    default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkRecord:
-    """One network; `private` ones want each member authorised."""
+    """One network; `private` ones want each member authorised.
+
+    `tags` are (id, default), where the default may be None; `dns` is a domain and its servers.
+    """
 
     id: NetworkId
     name: str = ""
@@ -58,6 +75,13 @@ class NetworkRecord:
     broadcast: bool = True
     multicast_limit: int = MULTICAST_LIMIT
     credential_window_ms: int = CREDENTIAL_WINDOW_MS
+    rules: tuple[Rule, ...] = ACCEPT_ALL
+    capabilities: tuple[CapabilityRecord, ...] = ()
+    tags: tuple[tuple[int, int | None], ...] = ()
+    dns_domain: str = ""
+    dns_servers: tuple[bytes, ...] = ()
+    trace_target: Address | None = None
+    trace_level: int = 0
     revision: int = 1
     created_ms: int = 0
 
@@ -102,6 +126,22 @@ class NetworkRecord:
             "enableBroadcast": self.broadcast,
             "multicastLimit": self.multicast_limit,
             "certificateTimeoutWindowSize": self.credential_window_ms,
+            "rules": [rule_to_json(rule) for rule in self.rules],
+            "capabilities": [
+                {
+                    "id": item.id,
+                    "default": item.default,
+                    "rules": [rule_to_json(rule) for rule in item.rules],
+                }
+                for item in self.capabilities
+            ],
+            "tags": [{"id": number, "default": default} for number, default in self.tags],
+            "dns": {
+                "domain": self.dns_domain,
+                "servers": [str(ipaddress.ip_address(ip)) for ip in self.dns_servers],
+            },
+            "remoteTraceTarget": None if self.trace_target is None else str(self.trace_target),
+            "remoteTraceLevel": self.trace_level,
             "revision": self.revision,
             "creationTime": self.created_ms,
         }
@@ -109,7 +149,8 @@ class NetworkRecord:
     @classmethod
     def from_json(cls, data: Json) -> Self:
         """Read a record; InvalidConfig says what is wrong with it."""
-        modes = _object(data, "v6AssignMode")
+        modes, dns = _object(data, "v6AssignMode"), _object(data, "dns")
+        trace = data.get("remoteTraceTarget")
         return cls(
             id=NetworkId.parse(_text(data, "id")),
             name=_text(data, "name", ""),
@@ -129,6 +170,23 @@ class NetworkRecord:
                 max(_number(data, "certificateTimeoutWindowSize", CREDENTIAL_WINDOW_MS), 300_000),
                 7_200_000,
             ),
+            rules=_rules(data, MAX_RULES) if "rules" in data else ACCEPT_ALL,
+            capabilities=tuple(
+                CapabilityRecord(
+                    id=_number(item, "id", 0),
+                    rules=_rules(item, MAX_CAPABILITY_RULES),
+                    default=_flag(item, "default", default=False),
+                )
+                for item in _objects(data, "capabilities")[:MAX_CAPABILITIES]
+            ),
+            tags=tuple(
+                (_number(item, "id", 0), _optional(item, "default"))
+                for item in _objects(data, "tags")[:MAX_TAGS]
+            ),
+            dns_domain=_text(dns, "domain", ""),
+            dns_servers=tuple(_parse_ip(text) for text in _texts(dns, "servers"))[:MAX_DNS_SERVERS],
+            trace_target=Address.parse(trace) if isinstance(trace, str) and trace else None,
+            trace_level=_number(data, "remoteTraceLevel", 0),
             revision=_number(data, "revision", 1),
             created_ms=_number(data, "creationTime", 0),
         )
@@ -144,6 +202,8 @@ class MemberRecord:
     ips: tuple[bytes, ...] = ()
     bridge: bool = False
     no_auto_assign: bool = False
+    tags: tuple[tuple[int, int], ...] = ()
+    capabilities: tuple[int, ...] = ()
     version: tuple[int, int, int, int] | None = None
     revision: int = 1
     created_ms: int = 0
@@ -177,6 +237,8 @@ class MemberRecord:
             "ipAssignments": self.ip_texts(),
             "activeBridge": self.bridge,
             "noAutoAssignIps": self.no_auto_assign,
+            "tags": [list(tag) for tag in self.tags],
+            "capabilities": list(self.capabilities),
             "vMajor": version[0],
             "vMinor": version[1],
             "vRev": version[2],
@@ -200,6 +262,8 @@ class MemberRecord:
             ips=tuple(_parse_ip(text) for text in _texts(data, "ipAssignments")),
             bridge=_flag(data, "activeBridge", default=False),
             no_auto_assign=_flag(data, "noAutoAssignIps", default=False),
+            tags=_pairs(data, "tags"),
+            capabilities=_numbers(data, "capabilities"),
             version=None if min(version) < 0 else (version[0], version[1], version[2], version[3]),
             revision=_number(data, "revision", 1),
             created_ms=_number(data, "creationTime", 0),
@@ -293,6 +357,31 @@ def _objects(data: Json, key: str) -> list[Json]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise InvalidConfig(f"{key}: a list of objects is needed")
     return value
+
+
+def _optional(data: Json, key: str) -> int | None:
+    return None if data.get(key) is None else _number(data, key, 0)
+
+
+def _numbers(data: Json, key: str) -> tuple[int, ...]:
+    value = data.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(item, int) for item in value):
+        raise InvalidConfig(f"{key}: a list of numbers is needed")
+    return tuple(value)
+
+
+def _pairs(data: Json, key: str) -> tuple[tuple[int, int], ...]:
+    value = data.get(key, [])
+    if not isinstance(value, list):
+        raise InvalidConfig(f"{key}: a list of pairs is needed")
+    pairs = [_numbers({key: item}, key) for item in value]
+    if any(len(pair) != 2 for pair in pairs):
+        raise InvalidConfig(f"{key}: a list of pairs is needed")
+    return tuple((pair[0], pair[1]) for pair in pairs)
+
+
+def _rules(data: Json, limit: int) -> tuple[Rule, ...]:
+    return tuple(rule_from_json(item) for item in _objects(data, "rules")[:limit])
 
 
 def _texts(data: Json, key: str) -> list[str]:
