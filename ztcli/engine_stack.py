@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -84,6 +85,7 @@ class StackEngine:
         self._env = env
         self._networks = settings.networks or _remembered(settings.state)
         self._progress = Progress(env, settings)
+        relay = relay_of(settings)
         self._node = ztstack.Node(
             ztstack.NodeConfig(
                 networks=tuple(ztstack.NetworkId.parse(text) for text in self._networks),
@@ -92,6 +94,8 @@ class StackEngine:
                 planet=read_planet(settings.planet) if settings.planet is not None else None,
                 bind=tuple(_endpoint(host, port) for host, port in settings.bind),
                 insecure_state=settings.insecure_state,
+                relay=relay,
+                force_relay=settings.relay is not None,
                 progress=self._progress.tried,
             )
         )
@@ -216,6 +220,18 @@ class StackEngine:
             ],
             "drops": status.drops,
         }
+
+
+def relay_of(settings: Settings) -> ztstack.Endpoint | None:
+    """Return the relay that is to be used, its name resolved by this machine."""
+    if settings.relay is None:
+        return None if settings.relay_off else ztstack.NodeConfig().relay
+    host, port = settings.relay
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise CommandError(f"--relay {host}: {error.strerror}", ExitCode.NOT_RESOLVED) from error
+    return _endpoint(str(found[0][4][0]).partition("%")[0], port)
 
 
 def _remembered(state: Path | None) -> tuple[str, ...]:

@@ -124,7 +124,15 @@ class Common:
     ] = None
     moon: Annotated[Texts, typer.Option("--moon", metavar="ID@SEED", hidden=True)] = None
     root_hint: Annotated[Texts, typer.Option("--root-hint", hidden=True)] = None
-    relay: Annotated[Text, typer.Option("--relay", hidden=True)] = None
+    relay: Annotated[
+        Text,
+        typer.Option(
+            "--relay",
+            metavar="HOW",
+            help="TCP relay: auto (where UDP is blocked), off, or tcp://HOST:PORT instead of UDP.",
+            rich_help_panel=_NODE,
+        ),
+    ] = None
     upstream_proxy: Annotated[Text, typer.Option("--upstream-proxy", hidden=True)] = None
     authorize: Annotated[Flag, typer.Option("--authorize", hidden=True)] = None
     token_file: Annotated[Text, typer.Option("--token-file", hidden=True)] = None
@@ -163,6 +171,8 @@ class Settings:
     stack: str = "managed"
     planet: Path | None = None
     bind: tuple[tuple[str, int], ...] = ()
+    relay: tuple[str, int] | None = None
+    relay_off: bool = False
     timeout: float | None = None
     has_timeout: bool = False
     join_timeout: float | None = JOIN_TIMEOUT_S
@@ -221,6 +231,8 @@ def settings(common: Common, default_state: Path) -> Settings:
         stack=stack,
         planet=Path(common.planet) if common.planet else None,
         bind=tuple(parsing.physical(text) for text in common.texts("bind_udp")),
+        relay=parsing.relay(common.relay) if common.relay else None,
+        relay_off=(common.relay or "").lower() == "off",
         timeout=parsing.duration(common.timeout) if common.timeout is not None else None,
         has_timeout=common.timeout is not None,
         join_timeout=_duration(common.join_timeout, JOIN_TIMEOUT_S),
@@ -277,8 +289,6 @@ def _check_not_built(common: Common) -> None:
             raise UsageProblem(f"{option} is not built yet")
     if common.config and common.config != "none":
         raise UsageProblem("--config is not built yet: there are no configuration files")
-    if common.relay and common.relay.lower() not in ("auto", "off"):
-        raise UsageProblem("--relay is not built yet: there is no TCP relay")
 
 
 def _check_multipath(common: Common) -> None:
@@ -327,6 +337,8 @@ def _check_overlay(common: Common, stack: str) -> None:
         "--map-ip": common.map_ip,
     }
     if stack == "overlay":
+        if parsing.relay(common.relay or "off") is not None:
+            raise UsageProblem("--relay belongs to the managed stack, not to the overlay")
         return
     for name, value in given.items():
         if value:

@@ -232,6 +232,16 @@ def place(text: str) -> Place:
     return Place(scheme.lower(), None if anywhere else host, number)
 
 
+def relay(text: str) -> tuple[str, int] | None:
+    """Read `tcp://HOST:PORT` of a TCP relay; None for `auto` and `off`."""
+    if text.lower() in ("auto", "off"):
+        return None
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme.lower() != "tcp":
+        raise UsageProblem(f"--relay is auto, off or tcp://HOST:PORT, not {text!r}")
+    return host_port(rest.rstrip("/"))
+
+
 def overlay_peer(text: str) -> OverlayPeer:
     """Read `NODEID@IP:PORT`."""
     node, at, where = text.partition("@")

@@ -11,6 +11,8 @@ from ztstack.base.endpoint import Endpoint
 from ztstack.base.frame import Burst, EtherType
 from ztstack.base.trace import ListTracer
 from ztstack.ip.events import Event
+from ztstack.ip.packets.checksum import checksum, pseudo_header
+from ztstack.ip.packets.tcp import PROTOCOL, Flags
 from ztstack.ip.tcp.connection import Connection
 from ztstack.ip.tcp.host import TcpHost
 from ztstack.ip.tcp.listener import Listener
@@ -19,6 +21,8 @@ IP_A = bytes((10, 0, 0, 1))
 IP_B = bytes((10, 0, 0, 2))
 MTU = 2800
 START_US = 1_000_000_000
+WINDOW_SCALE, SACK_PERMITTED = 3, 4
+"""Kinds of options that a link may take out of a SYN."""
 
 
 class Side:
@@ -44,6 +48,27 @@ def burst_of(packets: list[bytes]) -> Burst:
     return Burst(arena, stride, rows, [len(packet) for packet in packets])
 
 
+def sealed(segment: bytes, source: bytes = IP_A, destination: bytes = IP_B) -> bytes:
+    """Put the right checksum into a segment of at least a header."""
+    blank = segment[:16] + bytes(2) + segment[18:]
+    pseudo = pseudo_header(source, destination, PROTOCOL, len(blank))
+    return blank[:16] + checksum(pseudo + blank).to_bytes(2, "big") + blank[18:]
+
+
+def without_options(packet: bytes, kinds: frozenset[int]) -> bytes:
+    """Overwrite options of a SYN with NOPs, as a middlebox would; other packets stay."""
+    segment = bytearray(packet[20:])
+    if not segment[13] & Flags.SYN:
+        return packet
+    at, end = 20, (segment[12] >> 4) * 4
+    while at < end and segment[at]:
+        size = 1 if segment[at] == 1 else segment[at + 1]
+        if segment[at] in kinds:
+            segment[at : at + size] = bytes([1]) * size
+        at += size
+    return packet[:20] + sealed(bytes(segment), packet[12:16], packet[16:20])
+
+
 class Pair:
     """Side `a` opens connections to side `b`."""
 
@@ -56,6 +81,7 @@ class Pair:
         jitter_us: int = 0,
         delay_us: int = 5_000,
         bursts: bool = False,
+        stripped: frozenset[int] = frozenset(),
     ) -> None:
         self.now = START_US
         self.a = Side(IP_A, 2 * seed)
@@ -65,6 +91,7 @@ class Pair:
         self.jitter_us = jitter_us
         self.delay_us = delay_us
         self.bursts = bursts
+        self.stripped = stripped
         self.random = random.Random(seed)
         self.packets = 0
         self.log: list[tuple[int, bytes]] = []
@@ -124,6 +151,8 @@ class Pair:
 
     def _send(self, other: Side, packets: list[bytes]) -> None:
         self.packets += len(packets)
+        if self.stripped:
+            packets = [without_options(packet, self.stripped) for packet in packets]
         kept: list[bytes] = []
         for packet in packets:
             if self.random.random() < self.loss:

@@ -26,6 +26,10 @@ Answer = dict[str, Any]
 class RunOptions:
     """Options of zt controller run."""
 
+    api_port: Annotated[
+        int | None,
+        typer.Option("--api-port", metavar="PORT", min=0, max=65535, help="JSON on 127.0.0.1."),
+    ] = None
     ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
     ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
 
@@ -65,7 +69,7 @@ def run_controller(env: Environment, settings: Settings, options: RunOptions) ->
 
     async def main() -> ExitCode:
         import ztstack
-        from ztcli.engine_stack import read_planet
+        from ztcli.engine_stack import read_planet, relay_of
 
         config = ztstack.NodeConfig(
             state=state,
@@ -73,9 +77,11 @@ def run_controller(env: Environment, settings: Settings, options: RunOptions) ->
             bind=tuple(ztstack.Endpoint.parse(f"{host}/{port}") for host, port in settings.bind),
             controller=ztstack.controller_store(state),
             insecure_state=settings.insecure_state,
+            relay=relay_of(settings),
+            force_relay=settings.relay is not None,
             progress=progress.tried,
         )
-        running = ztstack.ControllerService(config, state)
+        running = ztstack.ControllerService(config, state, api_port=options.api_port)
         try:
             await running.start()
         finally:
@@ -87,10 +93,14 @@ def run_controller(env: Environment, settings: Settings, options: RunOptions) ->
                 "local": list(status.local),
                 "networks": [str(record.id) for record in running.controller.networks()],
             }
+            if running.api is not None:
+                values["api"] = f"http://127.0.0.1:{running.api.port}/controller"
             if settings.json:
                 print_event(env, "ready", values)
             else:
                 env.print(f"Controller: {status.address} on {', '.join(status.local)}")
+                if running.api is not None:
+                    env.print(f"API: {values['api']} (token in {state / 'authtoken.secret'})")
             ready.announce(env, values, options.ready_file, options.ready_fd)
             await asyncio.Event().wait()
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Final
@@ -70,6 +71,15 @@ class FileStore:
 
     def delete_member(self, network: NetworkId, address: Address) -> None:
         (self._members(network) / f"{address}.json").unlink(missing_ok=True)
+
+    def delete_network(self, network: NetworkId) -> None:
+        # First the record: a kill in between leaves members that nothing refers to.
+        (self._folder / f"{network}.json").unlink(missing_ok=True)
+        for path in self._members(network).glob("*.json"):
+            path.unlink(missing_ok=True)
+        for folder in (self._members(network), self._folder / str(network)):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _read(path: Path) -> Json:

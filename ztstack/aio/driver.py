@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import Final
 
 from ztstack.aio.clock import Clock
+from ztstack.aio.tcp_relay import RelayClient, TcpRelay
 from ztstack.aio.udp import UdpSockets
+from ztstack.base.datagram import ALL_SOCKETS, Datagram
 from ztstack.base.endpoint import Endpoint
+from ztstack.base.timers import earliest
 from ztstack.node.events import Event
 from ztstack.node.node import Node
 
@@ -29,6 +32,7 @@ class Driver:
         self.clock = clock
         self.udp = UdpSockets(loop, self)
         self.udp.on_writable = self.pump_soon
+        self.relay: TcpRelay | None = None
         self._deliver = deliver
         self._node: Node | None = None
         self._soon: asyncio.Handle | None = None
@@ -39,6 +43,18 @@ class Driver:
     def node(self) -> Node:
         assert self._node is not None
         return self._node
+
+    def use_relay(self, client: RelayClient) -> None:
+        """Give what this client wants to a TCP relay, beside UDP or instead of it."""
+        self.relay = TcpRelay(self.loop, client, self, self.now)
+        self.relay.on_connected = self._relay_connected
+
+    def _relay_connected(self) -> None:
+        assert self.relay is not None
+        if self.relay.client.attempt > 1:
+            # The relay sends from another port than before: peers must hear from us there.
+            self.node.switch.interfaces_changed(self.now())
+        self.pump_soon()
 
     def start(self, node: Node) -> None:
         self._node = node
@@ -54,6 +70,8 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self.relay is not None:
+            self.relay.close()
         self.udp.close()
         self._node = None
 
@@ -68,7 +86,10 @@ class Driver:
     # Receiver.
 
     def received(self, number: int, remote: Endpoint, view: memoryview, step: int) -> None:
-        self.node.receive_train(self.now(), number, remote, view, step)
+        now = self.now()
+        if self.relay is not None and number != ALL_SOCKETS:
+            self.relay.client.heard(now, remote, step)
+        self.node.receive_train(now, number, remote, view, step)
 
     def drained(self) -> None:
         self._pump()
@@ -87,18 +108,32 @@ class Driver:
         more = False
         if not self.udp.is_blocked:
             datagrams, more = node.take_datagrams(now)
-            for datagram in datagrams:
-                self.udp.send(datagram)
+            self._send(now, datagrams)
+        if self.relay is not None:
+            self.relay.client.handle_timer(now)
+            self.relay.flush()
         for event in node.take_events():
             self._deliver(event)
         if more and not self.udp.is_blocked:
             self.pump_soon()
         self._rearm(now)
 
+    def _send(self, now: int, datagrams: list[Datagram]) -> None:
+        relay = self.relay
+        if relay is None:
+            for datagram in datagrams:
+                self.udp.send(datagram)
+            return
+        for datagram in datagrams:
+            if not relay.send(now, datagram):
+                self.udp.send(datagram)
+
     def _rearm(self, now: int) -> None:
         if self._node is None:
             return
         due = self._node.next_timer()
+        if self.relay is not None:
+            due = earliest(due, self.relay.client.next_timer())
         # A timer that fires too early does nothing, so it is moved only when it must be earlier.
         if due is None or due >= self._timer_at:
             return

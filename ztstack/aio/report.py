@@ -6,10 +6,13 @@ import ipaddress
 from collections.abc import Mapping
 
 from ztstack.aio.status import NetworkReport, NodeStatus, PeerReport
+from ztstack.aio.tcp_relay import TcpRelay
+from ztstack.base.errors import Offline
 from ztstack.base.network_id import NetworkId
 from ztstack.base.trace import CountingTracer
 from ztstack.node.node import Node
 from ztstack.wire.verbs import VERSION_MAJOR, VERSION_MINOR, VERSION_REVISION
+from ztstack.wire.world import World
 
 
 def node_status(
@@ -34,6 +37,19 @@ def node_status(
         peers=_peer_reports(now, node),
         drops={reason.value: count for reason, count in tracer.counts.most_common()},
     )
+
+
+def offline(waited: float, world: World, relay: TcpRelay | None) -> Offline:
+    """Return the error that says what was tried to reach the roots."""
+    time = f"{round(waited, 1):g} s"
+    endpoints = sum(len(root.endpoints) for root in world.roots)
+    words = f"UDP silent on {endpoints} endpoints in {time}"
+    if relay is not None and relay.client.attempt:
+        client = relay.client
+        if client.forced:
+            words = f"waited {time}, UDP not used"
+        words += f"; TCP relay {client.server} {client.trouble or 'used, without an answer'}"
+    return Offline(f"no root answered: {words}")
 
 
 def _network_report(node: Node, network: NetworkId, detail: str) -> NetworkReport:

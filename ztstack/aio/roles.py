@@ -10,6 +10,7 @@ from typing import Final, Self
 
 from ztstack.aio.clock import Clock
 from ztstack.aio.control import ControlServer
+from ztstack.aio.controller_http import ApiServer
 from ztstack.aio.controller_store import FileStore
 from ztstack.aio.entropy import SystemEntropy
 from ztstack.aio.identity_worker import generate_identity
@@ -53,9 +54,11 @@ def controller_store(state: Path) -> FileStore:
 class ControllerService:
     """A node that serves networks, and the control socket by which they are changed."""
 
-    def __init__(self, config: NodeConfig, state: Path) -> None:
+    def __init__(self, config: NodeConfig, state: Path, *, api_port: int | None = None) -> None:
+        """Keep the records below `state`; `api_port` serves the JSON interface on loopback."""
         self.service = Service(config)
         self._control = ControlServer(self.service, state)
+        self.api = None if api_port is None else ApiServer(self.service, state, api_port)
 
     @property
     def controller(self) -> Controller:
@@ -67,11 +70,16 @@ class ControllerService:
         await self.service.start()
         try:
             await self._control.start()
+            if self.api is not None:
+                await self.api.start()
         except BaseException:
+            await self._control.stop()
             await self.service.stop()
             raise
 
     async def stop(self) -> None:
+        if self.api is not None:
+            await self.api.stop()
         await self._control.stop()
         await self.service.stop()
 

@@ -16,9 +16,11 @@ from ztstack.aio.entropy import SystemEntropy
 from ztstack.aio.identity_worker import generate_identity
 from ztstack.aio.interface_watch import InterfaceWatch
 from ztstack.aio.local_addresses import local_addresses
-from ztstack.aio.report import node_status
+from ztstack.aio.portmap import PortMapping, UpnpGateway, check_installed
+from ztstack.aio.report import node_status, offline
 from ztstack.aio.status import NodeStatus
 from ztstack.aio.storage import Storage
+from ztstack.aio.tcp_relay import DEFAULT_RELAY, RelayClient, choose_relay
 from ztstack.base.address import Address
 from ztstack.base.endpoint import Endpoint, Scope
 from ztstack.base.errors import (
@@ -30,7 +32,6 @@ from ztstack.base.errors import (
     InvalidConfig,
     NameNotResolved,
     NetworkNotFound,
-    Offline,
     Unreachable,
 )
 from ztstack.base.network_id import NetworkId
@@ -70,7 +71,9 @@ class NodeConfig:
     `state` is a directory, None means nothing is kept. `planet` is a world file's content, None
     means the one in the state directory, else the official one. `lab` allows loopback paths; None
     means that the planet decides: one with loopback endpoints only is a lab. `root` and
-    `controller` add those roles.
+    `controller` add those roles. `port_mapping` asks the router for a port. `relay` is a TCP relay
+    for the case that UDP is blocked, None means never; `force_relay` leaves UDP out. The default
+    relay serves the official planet only: nobody else's is to be told who talks to whom.
     """
 
     networks: tuple[NetworkId, ...] = ()
@@ -82,6 +85,9 @@ class NodeConfig:
     root: bool = False
     controller: Store | None = None
     insecure_state: bool = False
+    port_mapping: bool = False
+    relay: Endpoint | None = DEFAULT_RELAY
+    force_relay: bool = False
     progress: Callable[[int], None] | None = field(default=None, compare=False)
 
 
@@ -127,6 +133,7 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self._saver: asyncio.Task[None] | None = None
         self._watch: InterfaceWatch | None = None
+        self._port_mapping: PortMapping | None = None
         self._lab = False
         self._reachable_at: list[tuple[int, Endpoint]] = []
         self.collision: IdentityCollided | None = None
@@ -135,6 +142,8 @@ class Service:
 
     async def start(self) -> None:
         """Load or make the identity, bind the sockets, and say hello to the roots."""
+        if self.config.port_mapping:
+            check_installed()
         if self._storage is not None:
             self._storage.open()
         try:
@@ -169,23 +178,46 @@ class Service:
             node.multicast_store = MulticastStore(identity.address, SystemEntropy(), self.tracer)
         if self._storage is not None:
             node.switch.load_peers(now, self._storage.load_peers())
+        relay = choose_relay(self.config.relay, world, forced=self.config.force_relay)
+        if relay is not None:
+            driver.use_relay(RelayClient(now, relay, forced=self.config.force_relay))
         self._lab = lab
         self._reachable_at = self._local_endpoints(driver)
         node.switch.set_sockets(now, self._reachable_at)
         driver.start(node)
         self._driver = driver
         self._watch = InterfaceWatch(driver.loop, self._addresses_changed, self._woken)
+        if self.config.port_mapping:
+            self._map_port(driver)
         for network in self.config.networks:
             self._join(network)
 
+    def _map_port(self, driver: Driver) -> None:
+        for sock in driver.udp.sockets:
+            if sock.local.is_ipv4:
+                self._port_mapping = PortMapping(
+                    UpnpGateway.find, sock.local.port, self._port_mapped
+                )
+                self._port_mapping.start()
+                return
+
+    def _port_mapped(self, _external: Endpoint | None) -> None:
+        self._reachable_at = self._local_endpoints(self.driver)
+        self.node.switch.set_sockets(self.clock.now(), self._reachable_at)
+        self.driver.pump_soon()
+
     def _local_endpoints(self, driver: Driver) -> list[tuple[int, Endpoint]]:
         """Return where each socket can be reached: its number, and an address with its port."""
-        return [
+        found = [
             (sock.number, Endpoint(ip, sock.local.port))
             for ip in local_addresses(loopback=self._lab)
             for sock in driver.udp.sockets
             if sock.local.ip == ip or sock.local.ip == bytes(len(ip))
         ]
+        mapped = self._port_mapping.external if self._port_mapping is not None else None
+        # The mapping is of the first socket with an IPv4 address.
+        own = [sock.number for sock in driver.udp.sockets if sock.local.is_ipv4]
+        return [*found, (own[0], mapped)] if mapped is not None else found
 
     def _addresses_changed(self) -> None:
         reachable_at = self._local_endpoints(self.driver)
@@ -196,6 +228,8 @@ class Service:
         self._woken()
 
     def _woken(self) -> None:
+        if self.driver.relay is not None:
+            self.driver.relay.client.restart(self.clock.now())
         self.node.switch.interfaces_changed(self.clock.now())
         self.driver.pump_soon()
 
@@ -269,6 +303,9 @@ class Service:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+        if self._port_mapping is not None:
+            await self._port_mapping.stop()
+            self._port_mapping = None
         if self._driver is not None:
             self._save_peers()
             self._driver.stop()
@@ -304,11 +341,7 @@ class Service:
             async with asyncio.timeout(timeout):
                 await self.online.wait()
         except TimeoutError:
-            world = self.node.switch.world
-            endpoints = sum(len(root.endpoints) for root in world.roots)
-            raise Offline(
-                f"no root answered: UDP silent on {endpoints} endpoints in {timeout:g} s"
-            ) from None
+            raise offline(timeout, self.node.switch.world, self.driver.relay) from None
 
     async def join(self, network: NetworkId, timeout: float, wait_auth: float = 0.0) -> None:
         """Wait until the network has given an address; see NodeConfig for the failures.
@@ -378,10 +411,7 @@ class Service:
 
     def _raise_timeout(self, network: NetworkId, waited: float) -> None:
         if not self.online.is_set():
-            endpoints = sum(len(root.endpoints) for root in self.node.switch.world.roots)
-            raise Offline(
-                f"no root answered: UDP silent on {endpoints} endpoints in {waited:.0f} s"
-            )
+            raise offline(waited, self.node.switch.world, self.driver.relay)
         if self.node.member(network).network.config is not None:
             raise NetworkNotFound(f"network {network}: joined, but no address was assigned")
         raise NetworkNotFound(
@@ -530,6 +560,8 @@ class Service:
     def status(self) -> NodeStatus:
         """Return a snapshot of everything."""
         local = tuple(str(sock.local) for sock in self.driver.udp.sockets)
+        if self._port_mapping is not None and self._port_mapping.external is not None:
+            local += (str(self._port_mapping.external),)
         now, online = self.clock.now(), self.online.is_set()
         return node_status(now, self.node, self._details, self.tracer, online=online, local=local)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from ztstack.base.address import Address
@@ -102,6 +103,10 @@ class Controller:
         self._gate: RateGate[tuple[NetworkId, Address]] = RateGate(REQUEST_SPACING_US, GATES_LIMIT)
         self._out: list[Output] = []
 
+    @property
+    def address(self) -> Address:
+        return self._identity.address
+
     # Commands.
 
     def create_network(
@@ -168,9 +173,7 @@ class Controller:
         if not member.authorized:
             member = member.changed(authorized=True, authorized_ms=now // 1000)
         self._save(found, member)
-        if member.identity is not None and found.is_online(now, address):
-            member = self._send_config(now, found, member, member.identity, None)
-        return member
+        return self._push(now, found, member)
 
     def deauthorize(self, now: int, network: NetworkId, address: Address) -> MemberRecord:
         """Put a member out: those who are online learn that its certificate is revoked."""
@@ -187,6 +190,81 @@ class Controller:
             self._save(found, member)
             self._revoke(now, found, address)
         return member
+
+    def put_network(self, now: int, record: NetworkRecord) -> NetworkRecord:
+        """Store a changed or new record; members that are online get their configuration."""
+        if record.id.controller != self._identity.address:
+            raise InvalidConfig(f"{record.id} is not a network of this controller")
+        found = self._networks.get(record.id)
+        if found is None:
+            if len(self._networks) >= MAX_NETWORKS:
+                raise InvalidConfig(f"a controller has at most {MAX_NETWORKS} networks")
+            record = replace(record, revision=1, created_ms=now // 1000)
+            self._networks[record.id] = _Network(record, [])
+            self._store.save_network(record)
+            return record
+        record = replace(record, revision=found.record.revision)
+        if record == found.record:
+            return record
+        found.record = record = replace(record, revision=record.revision + 1)
+        self._store.save_network(record)
+        for member in list(found.members.values()):
+            self._push(now, found, member)
+        return record
+
+    def put_member(self, now: int, network: NetworkId, record: MemberRecord) -> MemberRecord:
+        """Store a changed or new member; letting in and putting out have their effects."""
+        found = self._find(network)
+        old = found.members.get(record.address)
+        if old is None:
+            self._make_room(found)
+        was = old is not None and old.authorized
+        if record.authorized and not was:
+            record = replace(record, authorized_ms=now // 1000)
+        elif was and not record.authorized:
+            record = replace(record, deauthorized_ms=now // 1000)
+        if old is not None:
+            found.taken.difference_update(old.ips)
+        found.taken.update(record.ips)
+        if record != old:
+            record = replace(record, revision=1 if old is None else old.revision + 1)
+            self._save(found, record)
+        if was and not record.authorized and found.record.private:
+            self._revoke(now, found, record.address)
+        elif record.authorized:
+            record = self._push(now, found, record)
+        return record
+
+    def delete_member(self, now: int, network: NetworkId, address: Address) -> MemberRecord:
+        """Forget a member; if it was let in, its certificate is revoked."""
+        found = self._find(network)
+        member = found.members.pop(address, None)
+        if member is None:
+            raise InvalidConfig(f"{address} is no member of {network}")
+        found.taken.difference_update(member.ips)
+        found.knows_rules.pop(address, None)
+        self._store.delete_member(network, address)
+        if member.authorized:
+            self._revoke(now, found, address)
+        return member
+
+    def delete_network(self, now: int, network: NetworkId) -> NetworkRecord:
+        """Forget a network and its members, whose certificates are revoked."""
+        found = self._find(network)
+        for member in found.members.values():
+            if member.authorized:
+                self._revoke(now, found, member.address)
+        del self._networks[network]
+        self._store.delete_network(network)
+        return found.record
+
+    def _push(self, now: int, network: _Network, member: MemberRecord) -> MemberRecord:
+        """Send its configuration to a member that is online and let in."""
+        if member.identity is None or not member.authorized:
+            return member
+        if not network.is_online(now, member.address):
+            return member
+        return self._send_config(now, network, member, member.identity, None)
 
     def _find(self, network: NetworkId) -> _Network:
         found = self._networks.get(network)
@@ -288,7 +366,8 @@ class Controller:
         packet_id: int | None,
     ) -> MemberRecord:
         has_ipv4 = any(len(ip) == 4 for ip in member.ips)
-        if network.record.pools and not has_ipv4 and not member.no_auto_assign:
+        assigns = network.record.assigns_ipv4 and not member.no_auto_assign
+        if assigns and network.record.pools and not has_ipv4:
             ip = assign_ipv4(network.record, member.address, network.taken)
             if ip is not None:
                 network.taken.add(ip)

@@ -69,6 +69,7 @@ class NetworkRecord:
     private: bool = True
     mtu: int = MTU_DEFAULT
     pools: tuple[Pool, ...] = ()
+    assigns_ipv4: bool = True
     routes: tuple[ManagedRoute, ...] = ()
     rfc4193: bool = False
     sixplane: bool = False
@@ -121,7 +122,7 @@ class NetworkRecord:
                 {"target": str(r.network), "via": None if r.via is None else str(r.via)}
                 for r in self.routes
             ],
-            "v4AssignMode": {"zt": bool(self.pools)},
+            "v4AssignMode": {"zt": self.assigns_ipv4},
             "v6AssignMode": {"rfc4193": self.rfc4193, "6plane": self.sixplane, "zt": False},
             "enableBroadcast": self.broadcast,
             "multicastLimit": self.multicast_limit,
@@ -161,6 +162,7 @@ class NetworkRecord:
                 for item in _objects(data, "ipAssignmentPools")
                 if ":" not in _text(item, "ipRangeStart")
             ),
+            assigns_ipv4=_flag(_object(data, "v4AssignMode"), "zt", default=True),
             routes=tuple(_parse_route(item) for item in _objects(data, "routes")),
             rfc4193=_flag(modes, "rfc4193", default=False),
             sixplane=_flag(modes, "6plane", default=False),

@@ -20,6 +20,8 @@ class Store(Protocol):
 
     def delete_member(self, network: NetworkId, address: Address) -> None: ...
 
+    def delete_network(self, network: NetworkId) -> None: ...
+
 
 class MemoryStore:
     """Keeps records for as long as the process lives."""
@@ -42,3 +44,7 @@ class MemoryStore:
 
     def delete_member(self, network: NetworkId, address: Address) -> None:
         self.members.get(network, {}).pop(address, None)
+
+    def delete_network(self, network: NetworkId) -> None:
+        self.networks.pop(network, None)
+        self.members.pop(network, None)

@@ -20,6 +20,7 @@ from ztstack.wire.header import (
     SUITE_POLY1305,
     SUITE_SALSA2012,
     SUITE_SHIFT,
+    SUITE_TRUSTED,
 )
 
 _ROUNDS: Final = 12
@@ -100,6 +101,16 @@ def seal(
         stream = salsa20.keystream(key, packet_id, _KEY_BYTES, _ROUNDS)
     mac = poly1305.mac(stream[:_KEY_BYTES], body)[:_MAC_BYTES]
     return head + mac + body
+
+
+def mark_trusted(
+    trusted_path_id: int, packet_id: bytes, addresses: bytes, body: bytes, *, fragmented: bool
+) -> bytes:
+    """Return a packet in clear, for a physical network that is trusted (vl1 section 3.5)."""
+    flags = SUITE_TRUSTED << SUITE_SHIFT
+    if fragmented:
+        flags |= FLAG_FRAGMENTED
+    return b"".join((packet_id, addresses, bytes((flags,)), trusted_path_id.to_bytes(8), body))
 
 
 def open_packet(keys: PeerKeys, data: bytes) -> bytes:

@@ -104,6 +104,6 @@ def is_head(data: bytes) -> bool:
     return bool(data[FLAGS_OFFSET] & FLAG_FRAGMENTED)
 
 
-def may_send(length: int) -> bool:
-    """Tell whether a receiver would accept a packet of this length at the default MTU."""
-    return fragments_needed(length) <= MAX_FRAGMENTS
+def may_send(length: int, mtu: int = DEFAULT_MTU) -> bool:
+    """Tell whether a receiver would accept a packet of this length cut for an MTU."""
+    return length <= MAX_PACKET and fragments_needed(length, mtu) <= MAX_FRAGMENTS

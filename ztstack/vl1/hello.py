@@ -20,7 +20,13 @@ from ztstack.vl1.path import Path, PathKey
 from ztstack.vl1.peer import Peer
 from ztstack.vl1.surface import Surface
 from ztstack.vl1.topology import Topology
-from ztstack.wire.header import PAYLOAD_OFFSET, SUITE_POLY1305, SUITE_SALSA2012, Header
+from ztstack.wire.header import (
+    MAX_PAYLOAD,
+    PAYLOAD_OFFSET,
+    SUITE_POLY1305,
+    SUITE_SALSA2012,
+    Header,
+)
 from ztstack.wire.hello import Hello, HelloOk, encrypted_offset
 from ztstack.wire.replies import Error, Ok
 from ztstack.wire.verbs import (
@@ -32,13 +38,14 @@ from ztstack.wire.verbs import (
     ErrorCode,
     Verb,
 )
-from ztstack.wire.world import World
 
 PENDING_LIMIT: Final = 64
 """Identities that wait for the memory-hard check."""
 PREFIX_BURST: Final = 8
 PREFIX_REFILL_US: Final = 2 * SECOND
 PREFIXES_LIMIT: Final = 16_384
+WORLDS_BYTES: Final = MAX_PAYLOAD - 64
+"""Planet and moons in one OK; the fields before them are shorter than 64 bytes."""
 _PORT_PROTOCOL: Final = 5
 
 
@@ -110,7 +117,7 @@ class HelloExchange:
             destination=remote,
             planet_id=world.id,
             planet_timestamp=world.timestamp,
-            moons=(),
+            moons=self._topology.worlds.listed(),
         ).encode(w)
         payload = w.getvalue()
         packet_id = self._outbox.random8()
@@ -198,14 +205,9 @@ class HelloExchange:
         seen = key.remote
         if hello.protocol < _PORT_PROTOCOL:
             seen = Endpoint(seen.ip, 0)
-        mine = self._topology.world
-        worlds: tuple[World, ...] = ()
-        if (
-            hello.planet_id
-            and hello.planet_id == mine.id
-            and (mine.timestamp > hello.planet_timestamp)
-        ):
-            worlds = (mine,)
+        worlds = self._topology.worlds.news_for(
+            (hello.planet_id, hello.planet_timestamp), hello.moons, WORLDS_BYTES
+        )
         body = Writer()
         HelloOk(
             timestamp_ms=hello.timestamp_ms,
@@ -236,7 +238,7 @@ class HelloExchange:
         if answer.protocol < PROTOCOL_MIN:
             self._tracer.drop(Drop.OLD_PROTOCOL, "hello")
             return None
-        if self._topology.is_upstream(peer.address):
+        if self._topology.is_upstream(peer.address) or self._topology.is_seed(peer.address):
             for world in answer.worlds:
                 if self._topology.offer(now, world):
                     self._events.append(WorldChanged(world))

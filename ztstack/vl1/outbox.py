@@ -11,14 +11,14 @@ from ztstack.base.entropy import Entropy
 from ztstack.base.errors import DecodeError, Drop
 from ztstack.base.limits import BoundedMap
 from ztstack.base.trace import Tracer
-from ztstack.vl1.armor import seal
+from ztstack.vl1.armor import mark_trusted, seal
 from ztstack.vl1.assembly import cut, fragments_needed, may_send, segment_bytes
 from ztstack.vl1.path import Path
 from ztstack.vl1.peer import Peer
 from ztstack.vl1.topology import Topology
 from ztstack.vl1.train import TRAIN_BYTES, TRAIN_DATAGRAMS, TrainSealer
 from ztstack.wire.compression import compress as lz4
-from ztstack.wire.header import COMPRESSED, HEADER_BYTES, SUITE_AES
+from ztstack.wire.header import COMPRESSED, DEFAULT_MTU, HEADER_BYTES, SUITE_AES
 from ztstack.wire.verbs import Verb
 
 EXPECTED_LIMIT: Final = 8192
@@ -129,12 +129,19 @@ class Outbox:
             if smaller is not None:
                 verb, payload = verb | COMPRESSED, smaller
         length = HEADER_BYTES + len(payload)
-        if not may_send(length):
+        mtu, trusted_path_id = self._physical(peer, path)
+        if not may_send(length, mtu):
             self._tracer.drop(Drop.TOO_LONG, "outbox")
             return
-        parts = fragments_needed(length)
+        parts = fragments_needed(length, mtu)
         try:
-            packet = self.seal(peer, verb, payload, fragmented=parts > 1)
+            if trusted_path_id:
+                body = bytes((verb,)) + payload
+                packet = mark_trusted(
+                    trusted_path_id, self.random8(), peer.addresses_out, body, fragmented=parts > 1
+                )
+            else:
+                packet = self.seal(peer, verb, payload, fragmented=parts > 1)
         except DecodeError:
             self._tracer.drop(Drop.BAD_IDENTITY, "outbox")
             return
@@ -145,6 +152,17 @@ class Outbox:
         else:
             step = segment_bytes(len(packet), parts)
             self.put(now, path, b"".join(cut(packet, step)), step)
+
+    def _physical(self, peer: Peer, path: Path) -> tuple[int, int]:
+        """Return how long datagrams on a path may be, and its trusted path id or zero.
+
+        What goes by way of a relay is always sealed, wherever the relay is: stock nodes look at
+        the relay's address, and their packets leave the trusted network in clear.
+        """
+        rule = self._topology.physical.rule(path.key.remote)
+        if rule is None:
+            return DEFAULT_MTU, 0
+        return rule.mtu, rule.trusted_path_id if peer.find(path) is not None else 0
 
     def send_frames(
         self,
@@ -163,6 +181,14 @@ class Outbox:
         path = self._topology.route(now, peer)
         if path is None:
             return False
+        mtu, trusted_path_id = self._physical(peer, path)
+        if trusted_path_id:
+            verb, rest = prefix[0], prefix[1:]
+            for header, body in packets:
+                payload = b"".join((rest, header, body))
+                self.send_on(now, peer, path, verb, payload, compress=False)
+            return True
+        self._sealer.use_mtu(mtu)
         try:
             keys = peer.keys.aes
         except DecodeError:

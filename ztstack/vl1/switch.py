@@ -15,14 +15,16 @@ from ztstack.base.timers import SECOND, earliest
 from ztstack.base.trace import Tracer
 from ztstack.crypto.identity import Identity
 from ztstack.vl1.armor import open_packet
-from ztstack.vl1.assembly import Assembly
 from ztstack.vl1.contact import Contact
 from ztstack.vl1.events import Event, IdentityCollision, IdentityLearned, Inbound, InboundBurst
 from ztstack.vl1.hello import HelloExchange
+from ztstack.vl1.hints import Hints
+from ztstack.vl1.intake import Intake
 from ztstack.vl1.keepalive import KeepAlive
 from ztstack.vl1.outbox import Outbox
-from ztstack.vl1.path import NEVER, Path, PathKey
+from ztstack.vl1.path import Path, PathKey
 from ztstack.vl1.peer import Peer
+from ztstack.vl1.policy import PhysicalPolicy
 from ztstack.vl1.relay import Relay
 from ztstack.vl1.status import PeerStatus, peer_statuses
 from ztstack.vl1.surface import Surface
@@ -34,14 +36,10 @@ from ztstack.wire.header import (
     COMPRESSED,
     ENVELOPE_OFFSET,
     FLAGS_OFFSET,
-    HEADER_BYTES,
     HOPS_MASK,
-    MAX_PACKET,
     SUITE_POLY1305,
     SUITE_TRUSTED,
-    decode_fragment,
     decode_header,
-    is_fragment,
 )
 from ztstack.wire.replies import Error, Ok
 from ztstack.wire.verbs import PROTOCOL_AES, VERB_MASK, ErrorCode, Verb
@@ -50,8 +48,6 @@ from ztstack.wire.world import World
 __all__ = ["Inbound", "InboundBurst", "PathPolicy", "PeerStatus", "Switch"]
 
 HOUSEKEEPING_US: Final = 30 * SECOND
-BEACON_BYTES: Final = 13
-BEACON_US: Final = 5 * SECOND // 2
 INBOUND_LIMIT: Final = 4096
 """Messages that the owner has not taken yet."""
 
@@ -72,7 +68,6 @@ class Switch:
         self._tracer = tracer
         self._events: list[Event] = []
         self._inbound: list[Inbound | InboundBurst] = []
-        self._assembly = Assembly()
         self._topology = Topology(now, identity, planet, policy)
         self._outbox = Outbox(self._topology, entropy, tracer)
         self._surface = Surface()
@@ -80,13 +75,13 @@ class Switch:
         self._hello = HelloExchange(*parts, self._surface, tracer, self._events)
         self._contact = Contact(*parts, self._hello, self._surface, tracer, self._events)
         self._whois = WhoisExchange(*parts, tracer)
-        self._relay = Relay(*parts, tracer)
+        self._intake = Intake(*parts, Relay(*parts, tracer), tracer)
+        self._hints = Hints(self._topology, self._contact, entropy)
         self._keepalive = KeepAlive(
             now, self._topology, self._hello, self._contact, self._whois, entropy, self._events
         )
         self._me = identity.address.packed
         self._housekeeping_at = now + HOUSEKEEPING_US
-        self._beacon_at = NEVER
         self._handlers: dict[int, Callable[[int, Peer, Inbound], None]] = {
             Verb.NOP: self._receive_other,
             Verb.HELLO: self._receive_late_hello,
@@ -121,9 +116,45 @@ class Switch:
         """Name the subnets of joined networks: they are never physical paths."""
         self._topology.set_forbidden(networks)
 
+    def set_physical(self, policy: PhysicalPolicy) -> None:
+        """Lay down trusted paths, MTUs, refused addresses and hints."""
+        self._topology.physical = policy
+
+    def orbit(self, now: int, moon_id: int, seed: Address) -> None:
+        """Want a moon that `seed` is a root of; WorldChanged brings it.
+
+        InvalidConfig if there are too many.
+        """
+        self._now = now
+        self._topology.orbit(moon_id, seed)
+        peer = self._topology.peers.get(seed)
+        if peer is not None:
+            self._greet_seed(now, peer)
+        elif seed != self._topology.address:
+            self._whois.request(now, seed)
+
+    def _greet_seed(self, now: int, peer: Peer) -> None:
+        # Before it has a path, this is relayed; KeepAlive says it again.
+        path = self._topology.route(now, peer)
+        if path is not None:
+            self._hello.send(now, peer, *path.key)
+
+    def load_moon(self, now: int, moon: World) -> bool:
+        """Take a moon that was kept, or that the owner of this machine provides."""
+        self._now = now
+        taken = self._topology.load_moon(now, moon)
+        if taken:
+            self._keepalive.restart(now)
+        return taken
+
+    def deorbit(self, now: int, moon_id: int) -> bool:
+        """Forget a moon, wanted or known; False if it is neither."""
+        self._now = now
+        return self._topology.deorbit(now, moon_id)
+
     def set_always_contact(self, addresses: frozenset[Address]) -> None:
         """Name peers that are kept reachable without traffic, other than upstreams."""
-        self._topology.always_contact = addresses
+        self._topology.set_contacts(addresses)
 
     def send(
         self, now: int, destination: Address, verb: int, payload: bytes, *, compress: bool = False
@@ -140,8 +171,7 @@ class Switch:
             self._whois.queue(message)
             self._whois.request(now, message.destination)
             return
-        if not peer.entries and peer.cached:
-            self._greet_cached(now, peer)
+        self._seek(now, peer)
         if not self._outbox.send(
             now, peer, message.verb, message.payload, compress=message.compress
         ):
@@ -158,18 +188,19 @@ class Switch:
         self._now = now
         peer = self._topology.peers.get(destination)
         if peer is not None:
-            if not peer.entries and peer.cached:
-                self._greet_cached(now, peer)
+            self._seek(now, peer)
             if self._outbox.send_frames(now, peer, prefix, packets):
                 return
         verb, rest = prefix[0], prefix[1:]
         for header, body in packets:
             self.send(now, destination, verb, b"".join((rest, header, body)))
 
-    def _greet_cached(self, now: int, peer: Peer) -> None:
-        """Say HELLO where the peer was when it was last seen, once."""
-        endpoints, peer.cached = peer.cached, []
-        self._contact.greet(now, peer, endpoints)
+    def _seek(self, now: int, peer: Peer) -> None:
+        """Say HELLO where the peer was when it was last seen, once, and where it may be."""
+        if not peer.entries and peer.cached:
+            endpoints, peer.cached = peer.cached, []
+            self._contact.greet(now, peer, endpoints)
+        self._hints.try_for(now, peer)
 
     def reply_ok(
         self, now: int, inbound: Inbound, body: bytes, in_re_verb: int | None = None
@@ -239,6 +270,14 @@ class Switch:
     @property
     def world(self) -> World:
         return self._topology.world
+
+    @property
+    def moons(self) -> list[World]:
+        return list(self._topology.worlds.moons.values())
+
+    @property
+    def wanted_moons(self) -> dict[int, Address]:
+        return dict(self._topology.worlds.wanted)
 
     def identity_of(self, address: Address) -> Identity | None:
         if address == self._topology.address:
@@ -352,47 +391,11 @@ class Switch:
 
     def _receive(self, now: int, path: Path, data: bytes) -> None:
         try:
-            if is_fragment(data):
-                self._receive_fragment(now, path, data)
-            elif len(data) >= HEADER_BYTES:
-                self._receive_packet(now, path, data)
-            elif len(data) == BEACON_BYTES:
-                self._receive_beacon(now, path, data)
-            else:
-                self._tracer.drop(Drop.MALFORMED, "switch")
-        except DecodeError:
-            self._tracer.drop(Drop.MALFORMED, "switch")
-
-    def _receive_fragment(self, now: int, path: Path, data: bytes) -> None:
-        header = decode_fragment(data)
-        if header.destination != self._topology.address:
-            self._relay.forward(now, path, data, header.destination, None)
-            return
-        packet = self._assemble(now, data)
-        if packet is not None:
-            self._receive_whole(now, path, packet)
-
-    def _receive_packet(self, now: int, path: Path, data: bytes) -> None:
-        header = decode_header(data)
-        if header.destination != self._topology.address:
-            self._relay.forward(now, path, data, header.destination, header.source)
-            return
-        if header.is_fragmented:
-            packet = self._assemble(now, data)
+            packet = self._intake.take(now, path, data)
             if packet is not None:
                 self._receive_whole(now, path, packet)
-            return
-        if len(data) > MAX_PACKET:
-            self._tracer.drop(Drop.TOO_LONG, "switch")
-            return
-        self._receive_whole(now, path, data)
-
-    def _assemble(self, now: int, data: bytes) -> bytes | None:
-        try:
-            return self._assembly.add(now, data)
         except DecodeError:
-            self._tracer.drop(Drop.BAD_FRAGMENT, "switch")
-            return None
+            self._tracer.drop(Drop.MALFORMED, "switch")
 
     def _receive_whole(self, now: int, path: Path, packet: bytes) -> None:
         """Open a whole packet for us (vl1 section 3.7)."""
@@ -400,7 +403,8 @@ class Switch:
         if header.source == self._topology.address:
             self._tracer.drop(Drop.FROM_SELF, "switch")
             return
-        if header.suite == SUITE_TRUSTED:
+        trusted = header.suite == SUITE_TRUSTED
+        if trusted and not self._topology.physical.trusts(path.key.remote, header.trusted_path_id):
             self._tracer.drop(Drop.UNTRUSTED_PATH, "switch")
             return
         if header.suite == SUITE_POLY1305 and packet[ENVELOPE_OFFSET] & VERB_MASK == Verb.HELLO:
@@ -412,7 +416,7 @@ class Switch:
             self._whois.request(now, header.source)
             return
         try:
-            body = open_packet(peer.keys, packet)
+            body = packet[ENVELOPE_OFFSET:] if trusted else open_packet(peer.keys, packet)
         except DecodeError:
             self._tracer.drop(Drop.BAD_MAC, "switch")
             return
@@ -489,12 +493,17 @@ class Switch:
             return
         match ok.in_re_verb:
             case Verb.HELLO:
+                roots = self._topology.roots
                 scope = self._hello.receive_ok(now, peer, message.path, message.hops, ok)
+                if self._topology.roots is not roots:
+                    self._keepalive.restart(now)
                 self._surface_changed(now, scope, message.path)
             case Verb.WHOIS:
                 for learned in self._whois.receive_ok(now, peer, ok):
                     self._events.append(IdentityLearned(learned.address))
                     self._contact.identity_learned(now, learned)
+                    if self._topology.is_seed(learned.address):
+                        self._greet_seed(now, learned)
             case Verb.ECHO:
                 pass
             case _:
@@ -521,15 +530,6 @@ class Switch:
             return
         self.reply_ok(now, message, message.payload)
         self._receive_other(now, peer, message)
-
-    def _receive_beacon(self, now: int, path: Path, data: bytes) -> None:
-        source = Address(int.from_bytes(data[8:13], "big"))
-        peer = self._topology.peers.get(source)
-        if peer is None or not self._topology.is_acceptable(source, path.key.remote):
-            self._tracer.drop(Drop.UNKNOWN_PEER, "beacon")
-        elif now - self._beacon_at >= BEACON_US:
-            self._beacon_at = now
-            self._outbox.reply(now, peer, path, Verb.NOP, b"")
 
     # Bookkeeping.
 

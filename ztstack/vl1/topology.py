@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from ztstack.base.address import Address
@@ -10,6 +11,8 @@ from ztstack.base.timers import SECOND
 from ztstack.crypto.identity import Identity
 from ztstack.vl1.path import Path, PathKey
 from ztstack.vl1.peer import PATH_EXPIRY_US, Peer
+from ztstack.vl1.policy import PhysicalPolicy, in_subnet
+from ztstack.vl1.worlds import Worlds
 from ztstack.wire.world import Root, World
 
 PEERS_LIMIT: Final = 16_384
@@ -28,14 +31,6 @@ class PathPolicy(NamedTuple):
     allow_loopback: bool = False
 
 
-def in_subnet(ip: bytes, network: bytes, bits: int) -> bool:
-    """Tell whether `ip` shares the first `bits` bits with `network` of the same family."""
-    if len(ip) != len(network):
-        return False
-    shift = len(ip) * 8 - bits
-    return int.from_bytes(ip, "big") >> shift == int.from_bytes(network, "big") >> shift
-
-
 class Topology:
     """The tables of VL1."""
 
@@ -43,35 +38,82 @@ class Topology:
         self.identity = identity
         self.address = identity.address
         self.policy = policy
-        self.world = planet
+        self.physical = PhysicalPolicy()
+        self.worlds = Worlds(planet)
         self.peers: dict[Address, Peer] = {}
         self.paths: dict[PathKey, Path] = {}
         self.roots: dict[Address, Root] = {}
         self.am_upstream = False
         self.always_contact: frozenset[Address] = frozenset()
+        self._anywhere: frozenset[Address] = frozenset()
+        self._contacts: frozenset[Address] = frozenset()
         self._forbidden: list[tuple[bytes, int]] = []
         self._adopt(now)
 
     # Worlds.
 
+    @property
+    def world(self) -> World:
+        return self.worlds.planet
+
     def _adopt(self, now: int) -> None:
+        """Work out anew who is an upstream: the planet's roots, then those of the moons."""
         self.roots = {}
         self.am_upstream = False
-        for root in self.world.roots:
+        anywhere = set()
+        for root in self.worlds.roots():
+            address = root.identity.address
             if root.identity == self.identity.public:
                 self.am_upstream = True
-            elif root.identity.address != self.address:
-                self.roots[root.identity.address] = root
-                if root.identity.address not in self.peers:
-                    self.add(now, root.identity)
+            if address == self.address:
+                continue
+            if not root.endpoints:
+                anywhere.add(address)
+            listed = self.roots.get(address)
+            if listed is not None:
+                both = dict.fromkeys((*listed.endpoints, *root.endpoints))
+                root = replace(listed, endpoints=tuple(both))  # noqa: PLW2901
+            self.roots[address] = root
+            if address not in self.peers:
+                self.add(now, root.identity)
+        self._anywhere = frozenset(anywhere)
+        self._refresh_contacts()
 
     def offer(self, now: int, world: World) -> bool:
-        """Take a newer planet, signed by the key of the one we have (vl1 section 5.4)."""
-        if not world.is_planet or not self.world.should_be_replaced_by(world):
+        """Take a planet or moon that the network gave, if the rules allow (vl1 section 5.4)."""
+        if not self.worlds.offer(world):
             return False
-        self.world = world
         self._adopt(now)
         return True
+
+    def load_moon(self, now: int, moon: World) -> bool:
+        """Take a moon from this machine's files."""
+        if not self.worlds.load(moon):
+            return False
+        self._adopt(now)
+        return True
+
+    def orbit(self, moon_id: int, seed: Address) -> None:
+        self.worlds.orbit(moon_id, seed)
+        self._refresh_contacts()
+
+    def deorbit(self, now: int, moon_id: int) -> bool:
+        if not self.worlds.deorbit(moon_id):
+            return False
+        self._adopt(now)
+        return True
+
+    def is_seed(self, address: Address) -> bool:
+        """Tell whether a node is to give us a moon."""
+        return address in self.worlds.wanted.values()
+
+    def set_contacts(self, addresses: frozenset[Address]) -> None:
+        """Name peers that are kept reachable without traffic, besides upstreams and seeds."""
+        self._contacts = addresses
+        self._refresh_contacts()
+
+    def _refresh_contacts(self) -> None:
+        self.always_contact = self._contacts | frozenset(self.worlds.wanted.values())
 
     # Upstreams.
 
@@ -172,7 +214,10 @@ class Topology:
         if not remote.port or ip.startswith(_REFUSED_PREFIX):
             return False
         root = self.roots.get(address)
-        if root is not None and root.endpoints and all(e.ip != ip for e in root.endpoints):
+        limited = root is not None and address not in self._anywhere
+        if root is not None and limited and all(e.ip != ip for e in root.endpoints):
+            return False
+        if self.physical.refuses(address, remote):
             return False
         return not any(in_subnet(ip, net, bits) for net, bits in self._forbidden)
 

@@ -172,17 +172,24 @@ class Train(NamedTuple):
 class TrainSealer:
     """Seals frames for one wake-up; remembers how packets of each length are cut."""
 
-    __slots__ = ("_cuts",)
+    __slots__ = ("_cuts", "_mtu")
 
     def __init__(self) -> None:
         self._cuts: dict[int, tuple[int, int]] = {}
+        self._mtu = DEFAULT_MTU
+
+    def use_mtu(self, mtu: int) -> None:
+        """Cut for a path on which datagrams may be so long."""
+        if mtu != self._mtu:
+            self._mtu = mtu
+            self._cuts.clear()
 
     def _cut(self, length: int) -> tuple[int, int]:
         found = self._cuts.get(length)
         if found is None:
             if len(self._cuts) >= 4096:
                 self._cuts.clear()
-            parts = fragments_needed(length, DEFAULT_MTU)
+            parts = fragments_needed(length, self._mtu)
             found = self._cuts[length] = parts, segment_bytes(length, parts)
         return found
 

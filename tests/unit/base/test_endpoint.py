@@ -11,7 +11,8 @@ from tests.support.vectors import cases
 from ztstack.base.codec import Reader, Writer
 from ztstack.base.endpoint import Endpoint, Scope, decode_endpoint, encode_endpoint
 from ztstack.base.errors import DecodeError, InvalidConfig
-from ztstack.vl1.topology import PathPolicy, Topology, in_subnet
+from ztstack.vl1.policy import in_subnet
+from ztstack.vl1.topology import PathPolicy, Topology
 
 
 @pytest.mark.parametrize("case", cases("inetaddress.json", "serialize"))

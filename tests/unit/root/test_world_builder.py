@@ -5,7 +5,7 @@ import pytest
 from tests.support.switches import START_US, SeededEntropy, known_identities
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import IdentityError, InvalidConfig
-from ztstack.root.world_builder import make_planet
+from ztstack.root.world_builder import make_moon, make_planet
 from ztstack.wire.world import World
 
 A, B = known_identities()[:2]
@@ -39,3 +39,22 @@ def test_bad_planets() -> None:
         make_planet(START_US, [(A, (WHERE,)), (A, (WHERE,))], A, entropy)
     with pytest.raises(IdentityError):
         make_planet(START_US, [(A, (WHERE,))], A.public, entropy)
+
+
+def test_a_moon_has_the_id_of_its_first_root() -> None:
+    moon = make_moon(START_US, [(B, (WHERE,)), (A, (WHERE,))], A)
+    assert moon.is_moon
+    assert moon.id == int(B.address)
+    assert World.parse(moon.serialize()) == moon
+    moon.verify(A.public_key)
+    newer = make_moon(START_US + 1000, [(A, (WHERE,))], A, world_id=moon.id)
+    assert moon.should_be_replaced_by(newer)
+
+
+def test_bad_moons() -> None:
+    with pytest.raises(InvalidConfig, match="a moon has 1 to 4 roots"):
+        make_moon(START_US, [], A)
+    with pytest.raises(InvalidConfig, match="endpoints"):
+        make_moon(START_US, [(A, ())], A)
+    with pytest.raises(IdentityError, match="moon"):
+        make_moon(START_US, [(A, (WHERE,))], A.public)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from ztcli.exit_codes import UsageProblem
 from ztcli.options import Common, settings
 
 HOME = Path("/nowhere/zt")
@@ -32,6 +35,20 @@ def test_lists_are_separated_by_commas() -> None:
 
 def test_ephemeral_has_no_state() -> None:
     assert settings(Common(ephemeral=True), HOME).state is None
+
+
+def test_relay() -> None:
+    forced = settings(Common(relay="tcp://10.0.0.1:443"), HOME)
+    assert (forced.relay, forced.relay_off) == (("10.0.0.1", 443), False)
+    off = settings(Common(relay="off"), HOME)
+    assert (off.relay, off.relay_off) == (None, True)
+    auto = settings(Common(relay="auto"), HOME)
+    assert (auto.relay, auto.relay_off) == (None, False)
+
+
+def test_relay_of_the_overlay() -> None:
+    with pytest.raises(UsageProblem, match="belongs to the managed stack"):
+        settings(Common(stack="overlay", relay="tcp://10.0.0.1:443"), HOME)
 
 
 def test_overlay() -> None:

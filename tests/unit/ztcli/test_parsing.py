@@ -191,3 +191,22 @@ def test_refused(parse: Callable[[str], object], text: str) -> None:
 def test_url_and_port_are_too_much() -> None:
     with pytest.raises(UsageProblem):
         parsing.target("http://db/", "80")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("auto", None),
+        ("OFF", None),
+        ("tcp://relay.example:443", ("relay.example", 443)),
+        ("TCP://[2001:db8::1]:443/", ("2001:db8::1", 443)),
+    ],
+)
+def test_relay(text: str, value: tuple[str, int] | None) -> None:
+    assert parsing.relay(text) == value
+
+
+@pytest.mark.parametrize("text", ["yes", "tcp://relay.example", "udp://h:1", "h:443", "tcp://h:0"])
+def test_bad_relay(text: str) -> None:
+    with pytest.raises(UsageProblem):
+        parsing.relay(text)

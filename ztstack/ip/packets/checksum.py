@@ -7,7 +7,7 @@ from typing import Final
 _MODULUS: Final = 65_535
 
 
-def word_sum(data: bytes | memoryview) -> int:
+def word_sum(data: bytes | bytearray | memoryview) -> int:
     """Return the sum of the big-endian 16-bit words modulo 65535; an odd byte is padded."""
     value = int.from_bytes(data, "big")
     if len(data) & 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ztstack.base.errors import ConnectRefused, ConnectReset, Drop
+from ztstack.base.timers import MILLISECOND
 from ztstack.base.trace import Tracer
 from ztstack.ip.events import Ended, Established, Readable, Writable
 from ztstack.ip.packets.tcp import Flags, TcpSegment
@@ -22,6 +23,8 @@ from ztstack.ip.tcp.sequence import distance
 from ztstack.ip.tcp.state import RECEIVING, State
 
 DUPLICATES: Final = 3
+CHALLENGE_US: Final = 100 * MILLISECOND
+"""Two hosts that disagree about a connection must not answer each other for ever."""
 
 
 def receive(block: ControlBlock, now: int, segment: TcpSegment, tracer: Tracer) -> None:
@@ -40,16 +43,12 @@ def receive(block: ControlBlock, now: int, segment: TcpSegment, tracer: Tracer) 
         block.want_output()
     elif not _is_acceptable(block, segment):
         tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
-        if flags & Flags.RST:
-            return
-        if block.state is State.TIME_WAIT and flags & Flags.FIN:
-            block.arm(LINGER, now + TIME_WAIT_US)
-        _challenge(block)
+        _receive_unacceptable(block, now, segment)
     elif flags & Flags.RST:
-        _receive_reset(block, segment, tracer)
+        _receive_reset(block, now, segment, tracer)
     elif flags & Flags.SYN:
         tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
-        _challenge(block)
+        _challenge(block, now)
     elif not flags & Flags.ACK:
         tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
     elif _receive_acknowledgement(block, now, segment, tracer):
@@ -80,8 +79,28 @@ def _is_acceptable(block: ControlBlock, segment: TcpSegment) -> bool:
     return start < max(edge, expected + 1) and start + length > expected
 
 
-def _challenge(block: ControlBlock) -> None:
-    """Answer with an acknowledgement of what is expected; one a wake-up (RFC 5961)."""
+def _receive_unacceptable(block: ControlBlock, now: int, segment: TcpSegment) -> None:
+    """Tell the peer of what is outside the window where we are; a reset gets no answer."""
+    if segment.flags & Flags.RST:
+        return
+    if not segment.payload and not segment.flags & Flags.FIN:
+        _challenge(block, now)
+        return
+    # The peer sends again what it believes is lost: our acknowledgement was.
+    if block.state is State.TIME_WAIT and segment.flags & Flags.FIN:
+        block.arm(LINGER, now + TIME_WAIT_US)
+    _answer(block)
+
+
+def _challenge(block: ControlBlock, now: int) -> None:
+    """Say what is expected, but not to everything that is wrong (RFC 5961 section 7)."""
+    if block.challenged_at is None or now - block.challenged_at >= CHALLENGE_US:
+        block.challenged_at = now
+        _answer(block)
+
+
+def _answer(block: ControlBlock) -> None:
+    """Acknowledge what has arrived so far; one a wake-up."""
     block.ack_due = True
     block.want_output()
 
@@ -158,11 +177,11 @@ def _establish(block: ControlBlock, now: int, segment: TcpSegment) -> None:
 # Resets.
 
 
-def _receive_reset(block: ControlBlock, segment: TcpSegment, tracer: Tracer) -> None:
+def _receive_reset(block: ControlBlock, now: int, segment: TcpSegment, tracer: Tracer) -> None:
     if segment.sequence != block.wire_acknowledgement():
         # Near, but not exact: RFC 5961 section 3.2 asks the peer to say it again.
         tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
-        _challenge(block)
+        _challenge(block, now)
         return
     if block.state in (State.TIME_WAIT, State.CLOSING, State.LAST_ACK):
         block.finish()
@@ -192,9 +211,10 @@ def _receive_acknowledgement(
             block.reset_due = True
             return False
         _establish(block, now, segment)
-    elif ahead > block.in_flight:
+    elif ahead > block.in_flight or ahead < -block.peer_window_max:
+        # What was never sent, or is too old to be from this peer (RFC 5961 section 5.2).
         tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
-        _challenge(block)
+        _challenge(block, now)
         return False
     if block.sack_ok and segment.sack:
         _note_sack(block, segment)
@@ -346,6 +366,7 @@ def wait(block: ControlBlock, now: int) -> None:
     for timer in (RETRANSMIT, PROBE_TAIL, PERSIST, REPAIR):
         block.timers.stop(timer)
     block.arm(LINGER, now + TIME_WAIT_US)
+    block.shared.waiting[block] = None
     block.shared.events.append(Ended(block))
 
 
@@ -355,7 +376,7 @@ def wait(block: ControlBlock, now: int) -> None:
 def _receive_data(block: ControlBlock, now: int, segment: TcpSegment) -> None:
     if block.state not in RECEIVING:
         # After the peer's FIN there is nothing more; it may be sending the end again.
-        _challenge(block)
+        _answer(block)
         return
     start = _offset(block, segment.sequence)
     data = memoryview(segment.payload)

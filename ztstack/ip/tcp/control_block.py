@@ -39,16 +39,20 @@ RETRANSMIT, PROBE_TAIL, PERSIST, LINGER, REPAIR = (
 class Shared:
     """What all connections of a host have in common."""
 
-    __slots__ = ("events", "next_at", "over", "ready", "touched")
+    __slots__ = ("events", "next_at", "over", "ready", "timed", "touched", "waiting")
 
     def __init__(self) -> None:
         # Connections that may have something to send, in turn; a dict for its order.
         self.ready: dict[ControlBlock, None] = {}
         # Connections that received something since the last flush.
         self.touched: dict[ControlBlock, None] = {}
+        # Connections in TIME-WAIT, the oldest first.
+        self.waiting: dict[ControlBlock, None] = {}
         # Connections that are CLOSED and leave the tables.
         self.over: list[ControlBlock] = []
         self.events: list[Event] = []
+        # Connections that may have a deadline: idle ones cost nothing.
+        self.timed: dict[ControlBlock, None] = {}
         # No connection has an earlier deadline; it may have none so early.
         self.next_at: int | None = None
 
@@ -58,10 +62,10 @@ class ControlBlock:
 
     __slots__ = (
         "ack_due",
-        "ack_room",
         "acks_wanted",
         "board",
         "buffer",
+        "challenged_at",
         "closed_by_user",
         "congestion",
         "duplicates",
@@ -158,7 +162,7 @@ class ControlBlock:
         self.window_edge = 0
         self.ack_due = False
         self.acks_wanted = 0
-        self.ack_room = 0
+        self.challenged_at: int | None = None
         self.timers: Timers[str] = Timers()
 
     # Small steps.
@@ -201,6 +205,7 @@ class ControlBlock:
 
     def arm(self, timer: str, at: int) -> None:
         self.timers.set(timer, at)
+        self.shared.timed[self] = None
         if self.shared.next_at is None or at < self.shared.next_at:
             self.shared.next_at = at
 
@@ -222,6 +227,8 @@ class ControlBlock:
         self.timers = Timers()
         self.shared.ready.pop(self, None)
         self.shared.touched.pop(self, None)
+        self.shared.timed.pop(self, None)
+        self.shared.waiting.pop(self, None)
         self.shared.over.append(self)
         self.shared.events.append(event if event is not None else Ended(self))
 

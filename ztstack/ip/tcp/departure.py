@@ -26,8 +26,11 @@ _IP4: Final = struct.Struct(">BBHIBBH")
 _IP6: Final = struct.Struct(">IH")
 _DF: Final = 0x4000
 _TTL: Final = 64
-_ACK: Final = Flags.ACK
-_PSH_ACK: Final = Flags.PSH | Flags.ACK
+# Plain integers: an operator of an IntFlag costs a microsecond.
+_FIN: Final = int(Flags.FIN)
+_PSH: Final = int(Flags.PSH)
+_ACK: Final = int(Flags.ACK)
+_PSH_ACK: Final = _PSH | _ACK
 _OFFSET_BITS: Final = HEADER_BYTES // 4 << 12
 
 Packet = tuple[bytes, bytes | memoryview]
@@ -225,7 +228,7 @@ def _segment(block: ControlBlock, start: int, end: int, flags: int) -> Packet:
         body = block.buffer.contiguous(start, length)
     fin = block.fin_offset is not None and end > block.fin_offset and len(body) == max(length, 0)
     if fin:
-        flags |= Flags.FIN
+        flags |= _FIN
     window = block.window_field()
     return _header(block, start, len(body), word_sum(body), flags, window), body
 
@@ -239,8 +242,10 @@ def _probe(block: ControlBlock, now: int, packets: list[Packet]) -> None:
         start = block.send_next
         if start >= block.send_end:
             return
-        packet = _segment(block, start, start + 1, _PSH_ACK)
-        block.send_next = start + 1
+        # A window that is open, but too small for the rule of half, takes what it can.
+        size = max(1, min(block.mss, block.peer_window, block.buffer.end - start))
+        packet = _segment(block, start, start + size, _PSH_ACK)
+        block.send_next = start + max(1, len(packet[1]))
     block.timed_offset = None
     packets.append(packet)
     block.arm(RETRANSMIT, now + block.rtt.timeout_us)
@@ -252,6 +257,9 @@ def _repair(
     """Send again what is lost; a piece that was sent again waits until it may be lost anew."""
     edge = min(block.lost_edge, block.send_next)
     patience = max(block.rtt.smoothed_us * 3 // 2 + 4 * block.rtt.variation_us, 10 * MILLISECOND)
+    if block.retries:
+        # After a timeout without an answer only the next one, which backs off, repeats.
+        patience = max(patience, block.rtt.timeout_us)
     soonest: int | None = None
     for left, right in block.board.gaps(block.send_unacknowledged, edge):
         start = left
@@ -335,7 +343,8 @@ def _send_full(block: ControlBlock, start: int, count: int, packets: list[Packet
         rows = len(region) // mss
         if not rows:
             piece = region
-            head = _header(block, start, len(piece), word_sum(piece), _ACK, window)
+            flags = _PSH_ACK if start + len(piece) == buffer.end else _ACK
+            head = _header(block, start, len(piece), word_sum(piece), flags, window)
             packets.append((head, piece))
             start += len(piece)
             count -= 1
@@ -364,6 +373,7 @@ def _add_rows(
     ip = ip_header(block.fast_header, HEADER_BYTES + mss)
     source, destination = block.local.port, block.remote.port
     bits = _OFFSET_BITS | _ACK
+    last = start + len(sums) * mss == block.buffer.end
     constant = (
         block.pseudo
         + HEADER_BYTES
@@ -378,7 +388,11 @@ def _add_rows(
     pack = HEADER.pack
     sequence = block.wire_sequence(start)
     at = 0
-    for data_sum in sums:
+    for left, data_sum in enumerate(sums, 1 - len(sums)):
+        if last and not left:
+            # Nothing waits behind this one.
+            bits |= _PSH
+            constant += _PSH
         value = -(constant + (sequence >> 16) + (sequence & 0xFFFF) + data_sum) % 65_535
         head = pack(source, destination, sequence, acknowledgement, bits, window, value, 0)
         packets.append((ip + head, region[at : at + mss]))

@@ -10,12 +10,24 @@ MAX_GAPS: Final = 4096
 """Pieces out of order; the sender sends again what is not kept."""
 _OVERHEAD: Final = 64
 _COPY_BYTES: Final = 512
+_BLOCK_BYTES: Final = 4096
 
 
 class ReceiveBuffer:
     """The stream from the peer; offsets count from its first byte."""
 
-    __slots__ = ("_charge", "_early", "_early_charge", "_pieces", "next", "recent", "size")
+    __slots__ = (
+        "_block",
+        "_block_used",
+        "_charge",
+        "_early",
+        "_early_charge",
+        "_is_tail_small",
+        "_pieces",
+        "next",
+        "recent",
+        "size",
+    )
 
     def __init__(self) -> None:
         self.next = 0
@@ -25,6 +37,10 @@ class ReceiveBuffer:
         self._early: list[tuple[int, memoryview]] = []
         self._charge = 0
         self._early_charge = 0
+        # Where small pieces are put side by side, and whether the last piece is a small one.
+        self._block: memoryview | None = None
+        self._block_used = 0
+        self._is_tail_small = False
 
     @property
     def free(self) -> int:
@@ -37,16 +53,42 @@ class ReceiveBuffer:
 
     def append(self, view: memoryview) -> None:
         """Take the next bytes of the stream; the caller knows that they are the next."""
-        size = len(view)
-        if size < _COPY_BYTES:
-            # A small piece must not keep a large arena alive.
-            view = memoryview(bytes(view))
-        self._pieces.append(view)
-        self.next += size
-        self.size += size
-        self._charge += size + _OVERHEAD
+        self._store(view)
         if self._early:
             self._fill()
+
+    def _store(self, view: memoryview) -> None:
+        size = len(view)
+        self.next += size
+        self.size += size
+        self._charge += size
+        if size >= _COPY_BYTES:
+            self._is_tail_small = False
+        elif self._is_tail_small and self._pieces and self._join(view, size):
+            return
+        else:
+            # A small piece must not keep a large arena alive.
+            view = memoryview(bytes(view))
+            self._is_tail_small = True
+        self._block = None
+        self._pieces.append(view)
+        self._charge += _OVERHEAD
+
+    def _join(self, view: memoryview, size: int) -> bool:
+        """Put a small piece behind the small one before it: an object costs more than a byte."""
+        tail = self._pieces[-1]
+        if self._block is None:
+            self._block = memoryview(bytearray(_BLOCK_BYTES))
+            self._block[: len(tail)] = tail
+            self._block_used = len(tail)
+        used = self._block_used
+        if used + size > _BLOCK_BYTES:
+            return False
+        self._block[used : used + size] = view
+        self._block_used = used + size
+        # Views that were read end before this piece, and the block is never moved.
+        self._pieces[-1] = self._block[used - len(tail) : used + size]
+        return True
 
     def insert(self, offset: int, view: memoryview) -> None:
         """Keep bytes that came early; `offset` is beyond `next`."""
@@ -85,10 +127,7 @@ class ReceiveBuffer:
             self._early_charge -= len(view) + _OVERHEAD
             rest = view[self.next - offset :]
             if rest:
-                self._pieces.append(rest)
-                self.next += len(rest)
-                self.size += len(rest)
-                self._charge += len(rest) + _OVERHEAD
+                self._store(rest)
         if done:
             del early[:done]
 
@@ -124,9 +163,13 @@ class ReceiveBuffer:
                 size = limit
             limit -= size
             self.size -= size
+        if not self._pieces:
+            self._block = None
         return views
 
     def clear(self) -> None:
         self._pieces.clear()
         self._early.clear()
+        self._block = None
+        self._is_tail_small = False
         self.size = self._charge = self._early_charge = 0

@@ -65,7 +65,9 @@ class Scoreboard:
         """Return the ranges between `start` and `end` that are not here."""
         found = []
         at = start
-        for left, right in zip(self._starts, self._ends, strict=True):
+        first = max(0, bisect_right(self._starts, start) - 1)
+        for i in range(first, len(self._starts)):
+            left, right = self._starts[i], self._ends[i]
             if left >= end:
                 break
             if left > at:
