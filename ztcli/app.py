@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "network": ("ztcli.commands.controller", "network_app", "Manage the networks of a controller."),
     "controller": ("ztcli.commands.controller", "controller_app", "Run a network controller."),
     "planet": ("ztcli.commands.planet", "planet_app", "Make and show sets of roots."),
+    "moon": ("ztcli.commands.moon", "moon_app", "Orbit, list and make moons."),
     "root": ("ztcli.commands.planet", "root_app", "Run a private root."),
     "lab": ("ztcli.commands.lab", "lab_app", "A root, a controller and a network on this machine."),
     "completion": ("ztcli.commands.about", "completion_app", "Print completions for a shell."),

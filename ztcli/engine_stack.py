@@ -96,6 +96,7 @@ class StackEngine:
                 insecure_state=settings.insecure_state,
                 relay=relay,
                 force_relay=settings.relay is not None,
+                moons=moons_of(settings),
                 progress=self._progress.tried,
             )
         )
@@ -143,6 +144,10 @@ class StackEngine:
         trace: TracebackType | None,
     ) -> None:
         await self._node.stop()
+
+    @property
+    def node(self) -> ztstack.Node:
+        return self._node
 
     @property
     def node_id(self) -> str:
@@ -220,6 +225,11 @@ class StackEngine:
             ],
             "drops": status.drops,
         }
+
+
+def moons_of(settings: Settings) -> tuple[tuple[int, ztstack.Address], ...]:
+    """Return the moons that are to be orbited, and their seeds."""
+    return tuple((moon, ztstack.Address(seed)) for moon, seed in settings.moons)
 
 
 def relay_of(settings: Settings) -> ztstack.Endpoint | None:

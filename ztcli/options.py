@@ -122,7 +122,15 @@ class Common:
     agent: Annotated[
         Text, typer.Option("--agent", metavar="HOW", help="auto, never or require.", hidden=True)
     ] = None
-    moon: Annotated[Texts, typer.Option("--moon", metavar="ID@SEED", hidden=True)] = None
+    moon: Annotated[
+        Texts,
+        typer.Option(
+            "--moon",
+            metavar="ID@SEED",
+            help="Orbit a moon, of which SEED is a root; may be repeated.",
+            rich_help_panel=_NODE,
+        ),
+    ] = None
     root_hint: Annotated[Texts, typer.Option("--root-hint", hidden=True)] = None
     relay: Annotated[
         Text,
@@ -173,6 +181,7 @@ class Settings:
     bind: tuple[tuple[str, int], ...] = ()
     relay: tuple[str, int] | None = None
     relay_off: bool = False
+    moons: tuple[tuple[int, int], ...] = ()
     timeout: float | None = None
     has_timeout: bool = False
     join_timeout: float | None = JOIN_TIMEOUT_S
@@ -233,6 +242,7 @@ def settings(common: Common, default_state: Path) -> Settings:
         bind=tuple(parsing.physical(text) for text in common.texts("bind_udp")),
         relay=parsing.relay(common.relay) if common.relay else None,
         relay_off=(common.relay or "").lower() == "off",
+        moons=tuple(parsing.moon(text) for text in common.texts("moon")),
         timeout=parsing.duration(common.timeout) if common.timeout is not None else None,
         has_timeout=common.timeout is not None,
         join_timeout=_duration(common.join_timeout, JOIN_TIMEOUT_S),
@@ -270,7 +280,6 @@ def _check_words(common: Common) -> None:
 
 
 _NOT_BUILT: Final = {
-    "moon": "--moon",
     "root_hint": "--root-hint",
     "upstream_proxy": "--upstream-proxy",
     "authorize": "--authorize",
@@ -339,6 +348,8 @@ def _check_overlay(common: Common, stack: str) -> None:
     if stack == "overlay":
         if parsing.relay(common.relay or "off") is not None:
             raise UsageProblem("--relay belongs to the managed stack, not to the overlay")
+        if common.moon:
+            raise UsageProblem("--moon belongs to the managed stack, not to the overlay")
         return
     for name, value in given.items():
         if value:

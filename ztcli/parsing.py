@@ -242,6 +242,16 @@ def relay(text: str) -> tuple[str, int] | None:
     return host_port(rest.rstrip("/"))
 
 
+def moon(text: str) -> tuple[int, int]:
+    """Read `ID[@SEED]` of a moon; its id is by convention the address of a root, its seed."""
+    name, at, seed = text.partition("@")
+    digits = name[2:] if name[:2] in ("0x", "0X") else name
+    if not 10 <= len(digits) <= 16 or not _HEX.issuperset(digits) or not int(digits, 16):
+        raise UsageProblem(f"a moon's id is 10 to 16 hexadecimal digits, not {name!r}")
+    value = int(digits, 16)
+    return value, node_id(seed) if at else value & 0xFFFFFFFFFF
+
+
 def overlay_peer(text: str) -> OverlayPeer:
     """Read `NODEID@IP:PORT`."""
     node, at, where = text.partition("@")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ztstack.aio.control import ask_controller
 from ztstack.aio.entropy import SystemEntropy
+from ztstack.aio.moons import MoonFiles, parse_moon
 from ztstack.aio.roles import (
     ControllerService,
     Lab,
@@ -32,7 +33,7 @@ from ztstack.base.errors import (
 )
 from ztstack.base.network_id import NetworkId
 from ztstack.crypto.identity import Identity
-from ztstack.root.world_builder import make_planet
+from ztstack.root.world_builder import make_moon, make_planet
 from ztstack.sockets.api import Node
 from ztstack.sockets.datagram import DatagramEndpoint
 from ztstack.sockets.listener import Listener
@@ -54,6 +55,7 @@ __all__ = [
     "LabDetails",
     "Listener",
     "LocalError",
+    "MoonFiles",
     "NetworkId",
     "NetworkNotFound",
     "NetworkReport",
@@ -72,7 +74,9 @@ __all__ = [
     "ask_controller",
     "controller_store",
     "ensure_identity",
+    "make_moon",
     "make_planet",
+    "parse_moon",
     "parse_planet",
     "read_identity",
     "root_config",

@@ -79,6 +79,7 @@ def test_json_error(tmp_path: Path) -> None:
         ["join", "--once", "--timeout", "soon"],
         ["join", "--once", "--transport", "osudp"],
         ["join", "--once", "--ephemeral", "--state", "x"],
+        ["join", "--once", "--root-hint", "1@2"],
         ["join", "--once", "--moon", "1@2"],
         ["join", "--once", "--pcap", "file"],
         ["join", "--once", "--authorize"],

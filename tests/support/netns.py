@@ -114,6 +114,42 @@ class Lan:
         _call("ip", "-n", name, "route", "add", "default", "dev", "eth0")
         return machine
 
+    def behind_nat(self, label: str, *, symmetric: bool = False) -> Machine:
+        """Add a machine in a private network behind a router of its own that masquerades.
+
+        The router keeps the port where it can, as most do; a symmetric one takes a random port for
+        each destination.
+        """
+        router = self.machine(f"{label}r")
+        number = len(self.machines) + 1
+        name = f"{self.prefix}-{label}"
+        _call("ip", "netns", "add", name)
+        inside = Machine(name, f"192.168.{number}.2", ("ip", "netns", "exec", name))
+        self.machines.append(inside)
+        _call(
+            *("ip", "-n", router.name, "link", "add", "lan0", "mtu", "1500", "type", "veth"),
+            *("peer", "name", "eth0", "netns", name),
+        )
+        gateway = f"192.168.{number}.1"
+        _call("ip", "-n", router.name, "address", "add", f"{gateway}/24", "dev", "lan0")
+        _call("ip", "-n", router.name, "link", "set", "lan0", "up")
+        _call("ip", "-n", name, "link", "set", "lo", "up")
+        _call("ip", "-n", name, "link", "set", "eth0", "up")
+        _call("ip", "-n", name, "address", "add", f"{inside.address}/24", "dev", "eth0")
+        _call("ip", "-n", name, "route", "add", "default", "via", gateway)
+        router.command("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        # Strangers' packets do not get in: only what a mapping lets through.
+        for rule in (
+            "-P FORWARD DROP",
+            "-A INPUT -i eth0 -j DROP",
+            "-A FORWARD -i lan0 -j ACCEPT",
+            "-A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+        ):
+            router.command("iptables", *rule.split())
+        masquerade = ("-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-j", "MASQUERADE")
+        router.command("iptables", *masquerade, *(("--random-fully",) if symmetric else ()))
+        return inside
+
 
 @contextmanager
 def lan() -> Iterator[Lan]:

@@ -168,6 +168,11 @@ class Pair:
             delay = self.delay_us + (self.random.randrange(self.jitter_us) if self.jitter_us else 0)
             self._fly(other, [packet], delay)
 
+    def inject(self, other: Side, packets: list[bytes]) -> None:
+        """Deliver packets to a side after the delay of the link."""
+        for packet in packets:
+            self._fly(other, [packet], self.delay_us)
+
     def _fly(self, other: Side, packets: list[bytes], delay_us: int) -> None:
         item = (self.now + delay_us, next(self._count), other, packets)
         heapq.heappush(self._flying, item)

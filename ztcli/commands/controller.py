@@ -69,7 +69,7 @@ def run_controller(env: Environment, settings: Settings, options: RunOptions) ->
 
     async def main() -> ExitCode:
         import ztstack
-        from ztcli.engine_stack import read_planet, relay_of
+        from ztcli.engine_stack import moons_of, read_planet, relay_of
 
         config = ztstack.NodeConfig(
             state=state,
@@ -79,6 +79,7 @@ def run_controller(env: Environment, settings: Settings, options: RunOptions) ->
             insecure_state=settings.insecure_state,
             relay=relay_of(settings),
             force_relay=settings.relay is not None,
+            moons=moons_of(settings),
             progress=progress.tried,
         )
         running = ztstack.ControllerService(config, state, api_port=options.api_port)

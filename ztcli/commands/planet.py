@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,10 +54,24 @@ class RootOptions:
 
 
 def make(env: Environment, settings: Settings, options: MakeOptions) -> ExitCode:
-    places = [parsing.identity_at(text) for text in options.root]
+    import ztstack
+
     output = Path(options.output)
-    if output.exists() and not options.force:
-        raise UsageProblem(f"{output}: is there already", "replace it with --force")
+    roots = named_roots(options.root)
+    signer = read_signer(settings, options.sign_with)
+    now = int(time.time() * 1_000_000)
+    world = ztstack.make_planet(now, roots, signer, ztstack.SystemEntropy())
+    write_world(output, world.serialize(), force=options.force)
+    if settings.json:
+        print_record(env, "planet", {"file": str(output), "id": f"{world.id:016x}"})
+    else:
+        env.print(f"{output}: planet {world.id:016x} with {len(world.roots)} roots")
+    return ExitCode.OK
+
+
+def named_roots(texts: list[str]) -> list[tuple[Any, tuple[Any, ...]]]:
+    """Read IDENTITY@IP:PORT of each root; one that is named again has several endpoints."""
+    places = [parsing.identity_at(text) for text in texts]
     import ztstack
 
     roots: dict[str, tuple[Any, list[ztstack.Endpoint]]] = {}
@@ -65,25 +79,27 @@ def make(env: Environment, settings: Settings, options: MakeOptions) -> ExitCode
         identity = _public(text)
         entry = roots.setdefault(str(identity.address), (identity, []))
         entry[1].append(ztstack.Endpoint.parse(f"{host}/{port}"))
-    secret = Path(options.sign_with)
+    return [(identity, tuple(endpoints)) for identity, endpoints in roots.values()]
+
+
+def read_signer(settings: Settings, text: str) -> Any:  # noqa: ANN401 - as above
+    """Read the secret identity of a state directory or a file."""
+    import ztstack
+
+    secret = Path(text)
     if secret.is_dir():
         secret /= "identity.secret"
-    signer = ztstack.read_identity(secret, insecure=settings.insecure_state)
-    world = ztstack.make_planet(
-        int(time.time() * 1_000_000),
-        [(identity, tuple(endpoints)) for identity, endpoints in roots.values()],
-        signer,
-        ztstack.SystemEntropy(),
-    )
+    return ztstack.read_identity(secret, insecure=settings.insecure_state)
+
+
+def write_world(output: Path, data: bytes, *, force: bool) -> None:
+    """Write a world file; what is there is replaced with `force` only."""
+    if output.exists() and not force:
+        raise UsageProblem(f"{output}: is there already", "replace it with --force")
     try:
-        output.write_bytes(world.serialize())
+        output.write_bytes(data)
     except OSError as error:
         raise CommandError(f"{output}: {error.strerror}", ExitCode.CANNOT_WRITE) from error
-    if settings.json:
-        print_record(env, "planet", {"file": str(output), "id": f"{world.id:016x}"})
-    else:
-        env.print(f"{output}: planet {world.id:016x} with {len(world.roots)} roots")
-    return ExitCode.OK
 
 
 def _public(text: str) -> Any:  # noqa: ANN401 - the class is loaded in here
@@ -161,6 +177,7 @@ def run_root(env: Environment, settings: Settings, options: RootOptions) -> Exit
 
     async def main() -> ExitCode:
         import ztstack
+        from ztcli.engine_stack import moons_of
 
         try:
             identity = await ztstack.ensure_identity(
@@ -168,9 +185,14 @@ def run_root(env: Environment, settings: Settings, options: RootOptions) -> Exit
             )
         finally:
             progress.clear()
-        planet = _planet_data(settings, None)
+        kept = settings.planet is not None or any(
+            (state / name).is_file() for name in ("planet", "roots")
+        )
+        # A root of a moon may live under the official planet.
+        planet = _planet_data(settings, None) if kept else None
         bind = tuple(ztstack.Endpoint.parse(f"{host}/{port}") for host, port in settings.bind)
-        node = ztstack.Node(ztstack.root_config(state, identity, planet, bind))
+        config = ztstack.root_config(state, identity, planet, bind)
+        node = ztstack.Node(replace(config, moons=moons_of(settings)))
         await node.start()
         try:
             status = node.status()

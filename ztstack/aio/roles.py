@@ -14,6 +14,7 @@ from ztstack.aio.controller_http import ApiServer
 from ztstack.aio.controller_store import FileStore
 from ztstack.aio.entropy import SystemEntropy
 from ztstack.aio.identity_worker import generate_identity
+from ztstack.aio.moons import MoonFiles
 from ztstack.aio.service import NodeConfig, Service, parse_planet
 from ztstack.aio.storage import Storage, write_atomically
 from ztstack.base.endpoint import Endpoint
@@ -22,6 +23,7 @@ from ztstack.base.network_id import NetworkId
 from ztstack.controller.controller import Controller
 from ztstack.crypto.identity import Identity
 from ztstack.root.world_builder import make_planet
+from ztstack.wire.planet import official_planet
 
 DEFAULT_PORT: Final = 9993
 LAB_POOL: Final = "10.147.20.0/24"
@@ -92,20 +94,25 @@ class ControllerService:
 
 
 def root_config(
-    state: Path, identity: Identity, planet: bytes, bind: tuple[Endpoint, ...]
+    state: Path, identity: Identity, planet: bytes | None, bind: tuple[Endpoint, ...]
 ) -> NodeConfig:
-    """Return the configuration of a root; InvalidConfig if the planet does not name it."""
-    world = parse_planet(planet)
-    if all(root.identity != identity.public for root in world.roots):
+    """Return the configuration of a root of a planet, or of a moon in the state directory.
+
+    InvalidConfig if none of them names it.
+    """
+    world = parse_planet(planet) if planet is not None else official_planet()
+    worlds = (world, *MoonFiles(state).list())
+    mine = [root for one in worlds for root in one.roots if root.identity == identity.public]
+    if not mine:
         raise InvalidConfig(
-            f"the planet does not name {identity.address} as a root;"
+            f"neither the planet nor a moon names {identity.address} as a root;"
             " make one with: zt planet make --root IDENTITY@IP:PORT"
         )
     if not bind:
-        mine = next(root for root in world.roots if root.identity == identity.public)
-        ports = {endpoint.port for endpoint in mine.endpoints} or {DEFAULT_PORT}
+        endpoints = [endpoint for root in mine for endpoint in root.endpoints]
+        ports = {endpoint.port for endpoint in endpoints} or {DEFAULT_PORT}
         bind = tuple(Endpoint(bytes(size), port) for port in sorted(ports) for size in (4, 16))
-        if all(endpoint.is_ipv4 for endpoint in mine.endpoints):
+        if all(endpoint.is_ipv4 for endpoint in endpoints):
             bind = tuple(endpoint for endpoint in bind if endpoint.is_ipv4)
     return NodeConfig(state=state, identity=identity, planet=planet, bind=bind, root=True)
 

@@ -16,6 +16,8 @@ from ztstack.aio.entropy import SystemEntropy
 from ztstack.aio.identity_worker import generate_identity
 from ztstack.aio.interface_watch import InterfaceWatch
 from ztstack.aio.local_addresses import local_addresses
+from ztstack.aio.local_conf import LocalConf, read_local_conf
+from ztstack.aio.moons import KeptWorlds
 from ztstack.aio.portmap import PortMapping, UpnpGateway, check_installed
 from ztstack.aio.report import node_status, offline
 from ztstack.aio.status import NodeStatus
@@ -73,7 +75,8 @@ class NodeConfig:
     means that the planet decides: one with loopback endpoints only is a lab. `root` and
     `controller` add those roles. `port_mapping` asks the router for a port. `relay` is a TCP relay
     for the case that UDP is blocked, None means never; `force_relay` leaves UDP out. The default
-    relay serves the official planet only: nobody else's is to be told who talks to whom.
+    relay serves the official planet only: nobody else's is to be told who talks to whom. `moons`
+    are ids to orbit, each with the address of a root that has it.
     """
 
     networks: tuple[NetworkId, ...] = ()
@@ -88,6 +91,7 @@ class NodeConfig:
     port_mapping: bool = False
     relay: Endpoint | None = DEFAULT_RELAY
     force_relay: bool = False
+    moons: tuple[tuple[int, Address], ...] = ()
     progress: Callable[[int], None] | None = field(default=None, compare=False)
 
 
@@ -134,6 +138,7 @@ class Service:
         self._saver: asyncio.Task[None] | None = None
         self._watch: InterfaceWatch | None = None
         self._port_mapping: PortMapping | None = None
+        self._local_conf = LocalConf()
         self._lab = False
         self._reachable_at: list[tuple[int, Endpoint]] = []
         self.collision: IdentityCollided | None = None
@@ -144,6 +149,7 @@ class Service:
         """Load or make the identity, bind the sockets, and say hello to the roots."""
         if self.config.port_mapping:
             check_installed()
+        self._local_conf = read_local_conf(self.config.state)
         if self._storage is not None:
             self._storage.open()
         try:
@@ -178,14 +184,20 @@ class Service:
             node.multicast_store = MulticastStore(identity.address, SystemEntropy(), self.tracer)
         if self._storage is not None:
             node.switch.load_peers(now, self._storage.load_peers())
-        relay = choose_relay(self.config.relay, world, forced=self.config.force_relay)
+        relay, forced = self._local_conf.relay_choice(
+            self.config.relay, DEFAULT_RELAY, forced=self.config.force_relay
+        )
+        relay = choose_relay(relay, world, forced=forced)
         if relay is not None:
-            driver.use_relay(RelayClient(now, relay, forced=self.config.force_relay))
+            driver.use_relay(RelayClient(now, relay, forced=forced))
         self._lab = lab
         self._reachable_at = self._local_endpoints(driver)
+        node.switch.set_physical(self._local_conf.physical)
         node.switch.set_sockets(now, self._reachable_at)
         driver.start(node)
         self._driver = driver
+        self.worlds = KeptWorlds(node.switch, self._storage)
+        self.worlds.load(now, self.config.moons)
         self._watch = InterfaceWatch(driver.loop, self._addresses_changed, self._woken)
         if self.config.port_mapping:
             self._map_port(driver)
@@ -234,9 +246,10 @@ class Service:
         self.driver.pump_soon()
 
     def _open_sockets(self, driver: Driver) -> None:
-        for bind in self.config.bind:
+        binds = self.config.bind or self._local_conf.endpoints()
+        for bind in binds:
             driver.udp.open(bind)
-        if self.config.bind:
+        if binds:
             return
         # The port of the last run if it is free: peers find a restarted node at once.
         port = self._storage.load_port() if self._storage is not None else 0
@@ -285,7 +298,9 @@ class Service:
             data = self._storage.load_planet()
             if data is not None:
                 try:
-                    return parse_planet(data)
+                    world = parse_planet(data)
+                    newer = official_planet()
+                    return newer if world.should_be_replaced_by(newer) else world
                 except InvalidConfig as error:
                     # The protocol falls back to the built-in planet (vl1 section 5.3).
                     _log.warning("%s: %s; the built-in planet is used", self._storage, error)
@@ -517,8 +532,7 @@ class Service:
             case NetworkChanged():
                 self._details[event.network] = event.detail
             case WorldStored():
-                if self._storage is not None:
-                    self._storage.save_planet(event.raw)
+                self.worlds.store(event.raw, event.moon_id)
             case IdentityToValidate():
                 self._spawn(self._validate(event.identity))
             case IdentityCollided():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -18,7 +19,17 @@ from ztstack.crypto.identity import Identity
 _FILE_LIMIT: Final = 1 << 20
 _PEERS_LIMIT: Final = 16_384
 _PEER_LIFE_S: Final = 30 * 24 * 3600
+_MOONS_LIMIT: Final = 64
 _PORT_FILE: Final = "zerotier-one.port"
+_MOON_FILE: Final = re.compile(r"([0-9a-f]{16})\.moon")
+# Files of this folder that are replaced: what a killed writer leaves is their name and a suffix.
+_OWN_FILES: Final = (
+    "identity.public",
+    "identity.secret",
+    "identity.checked",
+    "planet",
+    _PORT_FILE,
+)
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600, *, sync: bool = True) -> None:
@@ -89,8 +100,8 @@ class Storage:
         lock.write(f"{os.getpid()}\n".encode())
         lock.flush()
         self._lock = lock
-        for left_over in self.folder.glob(".*"):
-            if left_over.is_file():
+        for name in _OWN_FILES:
+            for left_over in self.folder.glob(f".{name}.*"):
                 left_over.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -133,6 +144,30 @@ class Storage:
     def save_planet(self, data: bytes) -> None:
         if self._read(self.folder / "planet") != data:
             write_atomically(self.folder / "planet", data, mode=0o644)
+
+    def moons(self) -> list[tuple[int, bytes]]:
+        """Return the ids, as the files are named, and the contents of the moons kept here."""
+        found = []
+        for path in sorted((self.folder / "moons.d").glob("*.moon"))[:_MOONS_LIMIT]:
+            name = _MOON_FILE.fullmatch(path.name)
+            data = self._read(path) if name is not None else None
+            if name is not None and data is not None:
+                found.append((int(name[1], 16), data))
+        return found
+
+    def save_moon(self, moon_id: int, data: bytes) -> None:
+        path = self.folder / "moons.d" / f"{moon_id:016x}.moon"
+        if self._read(path) != data:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            write_atomically(path, data, mode=0o644)
+
+    def remove_moon(self, moon_id: int) -> bool:
+        """Forget a moon; False if none was kept under that id."""
+        path = self.folder / "moons.d" / f"{moon_id:016x}.moon"
+        if not path.exists():
+            return False
+        path.unlink()
+        return True
 
     def load_port(self) -> int:
         """Return the UDP port of the last run, 0 if there is none."""

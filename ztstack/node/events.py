@@ -33,9 +33,10 @@ class NetworkConfigured(NamedTuple):
 
 
 class WorldStored(NamedTuple):
-    """A planet was accepted and is to be kept."""
+    """A planet was accepted and is to be kept, or a moon, whose id is not zero."""
 
     raw: bytes
+    moon_id: int = 0
 
 
 class IdentityToValidate(NamedTuple):

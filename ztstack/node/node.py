@@ -469,7 +469,10 @@ class Node:
             case vl1.OnlineChanged():
                 self._events.append(OnlineChanged(event.online))
             case vl1.WorldChanged():
-                self._events.append(WorldStored(event.world.serialize()))
+                world = event.world
+                self._events.append(
+                    WorldStored(world.serialize(), world.id if world.is_moon else 0)
+                )
             case vl1.ValidateIdentity():
                 self._events.append(IdentityToValidate(event.identity))
             case vl1.IdentityCollision():

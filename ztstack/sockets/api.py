@@ -15,6 +15,7 @@ from ztstack.base.network_id import NetworkId
 from ztstack.sockets.datagram import DatagramEndpoint
 from ztstack.sockets.listener import Listener
 from ztstack.sockets.stream import Stream
+from ztstack.wire.world import World
 
 JOIN_TIMEOUT_S: Final = 60.0
 CONNECT_TIMEOUT_S: Final = 30.0
@@ -166,6 +167,20 @@ class Node:
         if not sockets:
             raise NotJoined("there is no network to bind on")
         return DatagramEndpoint(self._service, sockets)
+
+    async def orbit(self, moon_id: int, seed: Address, timeout: float = JOIN_TIMEOUT_S) -> World:
+        """Orbit a moon, of which `seed` is a root; Unreachable after `timeout` seconds."""
+        driver = self._service.driver
+        self._service.worlds.orbit(driver.now(), moon_id, seed)
+        driver.pump_soon()
+        return await self._service.worlds.wait(moon_id, timeout)
+
+    def deorbit(self, moon_id: int) -> bool:
+        """Forget a moon; False if there was none."""
+        return self._service.worlds.deorbit(self._service.driver.now(), moon_id)
+
+    def moons(self) -> list[World]:
+        return self._service.worlds.moons() if self._service.is_running else []
 
     def status(self) -> NodeStatus:
         return self._service.status()

@@ -43,7 +43,7 @@ class OnlineChanged(NamedTuple):
 
 
 class WorldChanged(NamedTuple):
-    """A newer planet was accepted and is to be kept."""
+    """A newer planet or a moon was accepted and is to be kept."""
 
     world: World
 

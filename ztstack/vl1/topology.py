@@ -9,7 +9,7 @@ from ztstack.base.address import Address
 from ztstack.base.endpoint import Endpoint, Scope
 from ztstack.base.timers import SECOND
 from ztstack.crypto.identity import Identity
-from ztstack.vl1.path import Path, PathKey
+from ztstack.vl1.path import NEVER, Path, PathKey
 from ztstack.vl1.peer import PATH_EXPIRY_US, Peer
 from ztstack.vl1.policy import PhysicalPolicy, in_subnet
 from ztstack.vl1.worlds import Worlds
@@ -158,8 +158,15 @@ class Topology:
             known.cached = peer.cached
 
     def records(self) -> dict[Address, bytes]:
-        """Return what `restore` may be given at a later start."""
-        return {p.address: p.encode_record() for p in self.peers.values() if p.protocol}
+        """Return what `restore` may be given at a later start.
+
+        Of a restored peer that has not spoken since, nothing is known that its record lacks.
+        """
+        return {
+            p.address: p.encode_record()
+            for p in self.peers.values()
+            if p.protocol and (p.cached or p.last_receive != NEVER)
+        }
 
     def _evict_one(self) -> None:
         candidates = (p for p in self.peers.values() if p.address not in self.roots)

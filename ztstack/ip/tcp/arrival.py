@@ -307,6 +307,9 @@ def _advance(block: ControlBlock, now: int, offset: int, advanced: int) -> None:
         block.congestion.acknowledged(now, advanced, block.rtt.smoothed_us)
     if block.in_flight:
         block.arm(RETRANSMIT, now + block.rtt.timeout_us)
+        if block.timers.get(PROBE_TAIL) is None:
+            # A repair is over, or a probe was answered: what is left may be a lost tail too.
+            block.arm_probe(now)
     else:
         block.timers.stop(RETRANSMIT)
         block.timers.stop(PROBE_TAIL)
@@ -322,6 +325,9 @@ def _find_losses(block: ControlBlock, now: int, advanced: int) -> None:
         if not board:
             return
         edge = board.highest - DUPLICATES * block.mss
+        if block.tail_probed:
+            # All of it is older than the probe, and nothing was heard for two round trips.
+            edge = board.highest
         if edge <= block.send_unacknowledged:
             if block.duplicates < DUPLICATES or block.recovery_point is not None:
                 return

@@ -186,6 +186,11 @@ class ControlBlock:
         return self.send_next - self.send_unacknowledged
 
     @property
+    def is_repairing(self) -> bool:
+        """Whether something that is known to be lost is not acknowledged yet."""
+        return self.recovery_point is not None and self.send_unacknowledged < self.lost_edge
+
+    @property
     def scale(self) -> int:
         return WINDOW_SHIFT if self.scaled else 0
 
@@ -208,6 +213,13 @@ class ControlBlock:
         self.shared.timed[self] = None
         if self.shared.next_at is None or at < self.shared.next_at:
             self.shared.next_at = at
+
+    def arm_probe(self, now: int, more_us: int = 0) -> None:
+        """Set the time of the tail's probe (RFC 8985 section 7.2)."""
+        if self.tail_probed or self.is_repairing or not self.rtt.smoothed_us:
+            self.timers.stop(PROBE_TAIL)
+            return
+        self.arm(PROBE_TAIL, now + self.rtt.probe_us + more_us)
 
     def fail(self, error: Exception) -> None:
         """End the connection with an error; what has arrived can still be read."""

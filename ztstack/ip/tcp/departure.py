@@ -11,7 +11,6 @@ from ztstack.ip.packets.checksum import has_numpy, slot_sums, swap, word_sum
 from ztstack.ip.packets.tcp import HEADER, HEADER_BYTES, PROTOCOL, Flags, TcpSegment
 from ztstack.ip.tcp.control_block import (
     PERSIST,
-    PROBE_TAIL,
     REPAIR,
     RETRANSMIT,
     WINDOW_SHIFT,
@@ -25,6 +24,7 @@ _ROWS: Final = 6
 _IP4: Final = struct.Struct(">BBHIBBH")
 _IP6: Final = struct.Struct(">IH")
 _DF: Final = 0x4000
+_HELD_BACK_US: Final = 200 * MILLISECOND
 _TTL: Final = 64
 # Plain integers: an operator of an IntFlag costs a microsecond.
 _FIN: Final = int(Flags.FIN)
@@ -210,14 +210,8 @@ def _rearm(block: ControlBlock, now: int) -> None:
         return
     if block.timers.get(RETRANSMIT) is None:
         block.arm(RETRANSMIT, now + block.rtt.timeout_us)
-    if block.tail_probed or block.recovery_point is not None or not block.rtt.smoothed_us:
-        block.timers.stop(PROBE_TAIL)
-        return
-    wait = block.rtt.probe_us
-    if block.in_flight <= block.mss:
-        # The peer may hold back its acknowledgement of a single segment.
-        wait += 200 * MILLISECOND
-    block.arm(PROBE_TAIL, now + wait)
+    # The peer may hold back its acknowledgement of a single segment.
+    block.arm_probe(now, _HELD_BACK_US if block.in_flight <= block.mss else 0)
 
 
 def _segment(block: ControlBlock, start: int, end: int, flags: int) -> Packet:
@@ -257,8 +251,9 @@ def _repair(
     """Send again what is lost; a piece that was sent again waits until it may be lost anew."""
     edge = min(block.lost_edge, block.send_next)
     patience = max(block.rtt.smoothed_us * 3 // 2 + 4 * block.rtt.variation_us, 10 * MILLISECOND)
-    if block.retries:
-        # After a timeout without an answer only the next one, which backs off, repeats.
+    if block.retries or not block.peer_window:
+        # After a timeout without an answer, or into a closed window, only the next timeout
+        # repeats, which backs off.
         patience = max(patience, block.rtt.timeout_us)
     soonest: int | None = None
     for left, right in block.board.gaps(block.send_unacknowledged, edge):

@@ -304,10 +304,7 @@ class TcpHost:
 
     @staticmethod
     def _is_usual(burst: Burst, flow: bytes, header: int, flow_end: int) -> bool:
-        """Tell whether all rows are whole plain TCP packets of one flow with right checksums.
-
-        Named by tests/bench/stream.py.
-        """
+        """Tell whether all rows are whole plain TCP packets of one flow with right checksums."""
         arena, stride = burst.arena, burst.stride
         is_batch = len(burst.rows) >= _ROWS and has_numpy()
         # A slot holds 28 bytes, then the IP packet, then zeros: one sum for each.

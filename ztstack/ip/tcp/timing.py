@@ -28,7 +28,7 @@ def handle_timer(block: ControlBlock, now: int) -> None:
             _retransmit(block, now)
         elif timer == PROBE_TAIL:
             # One probe of the tail before the timeout (RFC 8985 section 7.3).
-            if block.in_flight and block.recovery_point is None:
+            if block.in_flight and not block.is_repairing:
                 block.tail_probed = True
                 block.probe_due = True
                 block.want_output()

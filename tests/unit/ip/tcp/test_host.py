@@ -1,0 +1,311 @@
+"""The host: bursts against single segments, resets, ports, numbers, and what is bounded."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.support.switches import SeededEntropy
+from tests.support.tcp_pair import IP_A, IP_B, MTU, START_US, Pair, burst_of, transfer
+from ztstack.base.endpoint import Endpoint
+from ztstack.base.errors import Drop
+from ztstack.base.frame import Burst, EtherType
+from ztstack.base.timers import MILLISECOND, SECOND
+from ztstack.base.trace import ListTracer
+from ztstack.ip.packets.checksum import checksum
+from ztstack.ip.packets.tcp import Flags, TcpSegment
+from ztstack.ip.tcp.connection import Connection
+from ztstack.ip.tcp.host import MAX_RESETS, MAX_WAITING, TcpHost
+from ztstack.ip.tcp.sequence import distance
+from ztstack.ip.tcp.state import State
+
+
+def packets_of(pair: Pair, data: bytes) -> list[bytes]:
+    """Return what side `a` sends for `data`, and lose it."""
+    connection = opened(pair)[0]
+    connection.congestion.window = 1 << 20
+    connection.write(pair.now, data)
+    runs = pair.a.host.take_packets(pair.now, 64)
+    return [header + bytes(body) for run in runs for header, body in run.packets]
+
+
+def opened(pair: Pair) -> tuple[Connection, Connection]:
+    """Open a connection whose window has grown beyond that of a SYN."""
+    a, b = pair.open()
+    assert transfer_one(pair, a, b) == b"x"
+    return a, b
+
+
+def transfer_one(pair: Pair, source: Connection, sink: Connection) -> bytes:
+    source.write(pair.now, b"x")
+    pair.run(1 * SECOND)
+    return b"".join(sink.read(pair.now, 10))
+
+
+def data_of(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+def receive_each(pair: Pair, packets: list[bytes]) -> None:
+    for packet in packets:
+        pair.b.host.receive(pair.now, IP_A, IP_B, memoryview(packet)[20:])
+
+
+def receive_burst(pair: Pair, burst: Burst) -> bool:
+    return pair.b.host.receive_burst(pair.now, EtherType.IPV4, burst)
+
+
+def answers(pair: Pair) -> list[tuple[bytes, bytes]]:
+    pair.b.host.flush(pair.now)
+    runs = pair.b.host.take_packets(pair.now, 64)
+    return [(header, bytes(body)) for run in runs for header, body in run.packets]
+
+
+# Bursts.
+
+
+@pytest.mark.parametrize("size", [1, 2760, 5 * 2760, 22 * 2760, 22 * 2760 + 13, 2 * 2760 + 1])
+def test_a_burst_is_what_its_segments_are(size: int) -> None:
+    """The fast path and the plain one leave the same state, data, events and answers."""
+    seen = []
+    for is_burst in (True, False):
+        pair = Pair()
+        packets = packets_of(pair, data_of(size))
+        sink = next(e.socket for e in reversed(pair.b.events))
+        assert isinstance(sink, Connection)
+        if is_burst:
+            assert receive_burst(pair, burst_of(packets))
+        else:
+            receive_each(pair, packets)
+        assert sink.received.size == size
+        wake = answers(pair)
+        assert len(wake) == 1
+        events = {type(event) for event in pair.b.host.take_events()}
+        data = b"".join(sink.read(pair.now, 1 << 20))
+        assert data == data_of(size)
+        seen.append((wake, events, sink.state, sink.received.next, pair.b.tracer.drops))
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [[1, 0, 2, 3, 4, 5, 6, 7], [0, 1, 2, 4, 5, 6, 7, 3], [0, 0, 1, 1, 2, 3, 4, 5, 6, 7], [3, 4, 5]],
+)
+def test_a_burst_out_of_order(order: list[int]) -> None:
+    seen = []
+    for is_burst in (True, False):
+        pair = Pair()
+        packets = packets_of(pair, data_of(8 * 2760))
+        packets = [packets[i] for i in order]
+        if is_burst:
+            assert receive_burst(pair, burst_of(packets))
+        else:
+            receive_each(pair, packets)
+        seen.append(answers(pair))
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_rows_that_were_filtered(count: int) -> None:
+    pair = Pair()
+    packets = packets_of(pair, data_of(2 * count * 2760))
+    burst = burst_of(packets)
+    burst.rows, burst.lengths = burst.rows[:count], burst.lengths[:count]
+    # What was filtered may be anything.
+    at = count * burst.stride + 40
+    burst.arena[at] ^= 0xFF
+    assert receive_burst(pair, burst)
+    assert pair.b.tracer.drops == []
+
+
+@pytest.mark.parametrize("count", [2, 8])
+@pytest.mark.parametrize(
+    "at", [0, 2, 6, 8, 9, 10, 12, 16, 20, 22, 24, 28, 32, 33, 34, 36, 40, 2799]
+)
+def test_a_wrong_byte_is_for_the_plain_path(count: int, at: int) -> None:
+    """A burst with any wrong byte is left as it was."""
+    pair = Pair()
+    packets = packets_of(pair, data_of(count * 2760))
+    wrong = bytearray(packets[1])
+    wrong[at] ^= 0x04
+    packets[1] = bytes(wrong)
+    assert not receive_burst(pair, burst_of(packets))
+    assert answers(pair) == []
+    assert pair.b.tracer.drops == []
+
+
+@pytest.mark.parametrize(("at", "bits"), [(6, 0x20), (7, 0x01)])
+def test_fragments_are_for_the_plain_path(at: int, bits: int) -> None:
+    pair = Pair()
+    packets = packets_of(pair, data_of(8 * 2760))
+    head = bytearray(packets[3][:20])
+    head[at] |= bits
+    head[10:12] = bytes(2)
+    head[10:12] = checksum(bytes(head)).to_bytes(2, "big")
+    packets[3] = bytes(head) + packets[3][20:]
+    assert not receive_burst(pair, burst_of(packets))
+
+
+def test_packets_cut_short_are_for_the_plain_path() -> None:
+    pair = Pair()
+    packets = packets_of(pair, data_of(8 * 2760))
+    for cut in (1, 20, 39, 40, 2799):
+        assert not receive_burst(pair, burst_of([*packets[:3], packets[3][:cut]]))
+    assert receive_burst(pair, Burst(bytearray(), 4, [], []))
+
+
+def test_a_burst_for_an_address_that_left() -> None:
+    """The interface knows what to do with a packet that is not ours any more."""
+    tracer, ours = ListTracer(), {IP_B}
+    host = TcpHost(SeededEntropy(1), tracer, lambda ip: ip in ours)
+    host.listen(0, None, 80, 4)
+    syn = TcpSegment(50_000, 80, 7, 0, Flags.SYN, 1000).encode(IP_A, IP_B)
+    host.receive(0, IP_A, IP_B, memoryview(syn))
+    ((head, _),) = host.take_packets(0, 22)[0].packets
+    number = int.from_bytes(head[24:28], "big") + 1
+    pair = Pair()
+    packet = packets_of(pair, b"hello")[0][:20]
+    segment = TcpSegment(50_000, 80, 8, number, Flags.ACK, 1000, payload=b"hello")
+    packet += segment.encode(IP_A, IP_B) + b"hello"
+    ours.clear()
+    assert not host.receive_burst(0, EtherType.IPV4, burst_of([packet]))
+    ours.add(IP_B)
+    assert host.receive_burst(0, EtherType.IPV4, burst_of([packet]))
+
+
+@pytest.mark.parametrize(("size", "is_copy"), [(600, True), (4 * 2760, False)])
+def test_little_data_does_not_keep_a_large_arena(size: int, is_copy: bool) -> None:
+    pair = Pair()
+    packets = packets_of(pair, data_of(size))
+    burst = burst_of([*packets, *[bytes(2800)] * 3])
+    burst.rows, burst.lengths = burst.rows[: len(packets)], burst.lengths[: len(packets)]
+    assert receive_burst(pair, burst)
+    sink = next(e.socket for e in reversed(pair.b.events))
+    assert isinstance(sink, Connection)
+    views = sink.read(pair.now, 1 << 20)
+    assert b"".join(views) == data_of(size)
+    assert all((view.obj is not burst.arena) == is_copy for view in views)
+
+
+def test_other_ethertypes_and_flows() -> None:
+    pair = Pair()
+    packets = packets_of(pair, data_of(8 * 2760))
+    assert not pair.b.host.receive_burst(pair.now, EtherType.ARP, burst_of(packets))
+    assert not pair.b.host.receive_burst(pair.now, EtherType.IPV6, burst_of(packets))
+    assert not pair.a.host.receive_burst(pair.now, EtherType.IPV4, burst_of(packets))
+
+
+# Resets.
+
+
+def test_a_reset_is_never_answered_by_a_reset() -> None:
+    pair = Pair()
+    for flags in (Flags.RST, Flags.RST | Flags.ACK, Flags.RST | Flags.SYN):
+        segment = TcpSegment(1, 2, 3, 4, flags, 0).encode(IP_A, IP_B)
+        pair.b.host.receive(pair.now, IP_A, IP_B, memoryview(segment))
+    assert not pair.b.host.has_output
+    assert pair.b.tracer.drops == [Drop.NO_SOCKET] * 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (Flags.ACK, (Flags.RST, 4, 0)),
+        (Flags.SYN, (Flags.RST | Flags.ACK, 0, 4)),
+        (Flags.FIN, (Flags.RST | Flags.ACK, 0, 4)),
+        (0, (Flags.RST | Flags.ACK, 0, 3)),
+        (Flags.SYN | Flags.ACK, (Flags.RST, 4, 0)),
+    ],
+)
+def test_the_reset_for_a_stranger(flags: int, expected: tuple[int, int, int]) -> None:
+    """RFC 9293 section 3.10.7.1."""
+    pair = Pair()
+    segment = TcpSegment(1, 2, 3, 4, flags, 0).encode(IP_A, IP_B)
+    pair.b.host.receive(pair.now, IP_A, IP_B, memoryview(segment))
+    ((header, body),) = pair.b.host.take_packets(pair.now, 22)[0].packets
+    answer = TcpSegment.decode(memoryview(header)[20:])
+    assert (answer.flags, answer.sequence, answer.acknowledgement) == expected
+    assert (answer.source_port, answer.destination_port, body) == (2, 1, b"")
+
+
+def test_the_queue_of_resets_is_bounded() -> None:
+    pair = Pair()
+    for port in range(MAX_RESETS + 50):
+        segment = TcpSegment(1, port, 3, 4, Flags.SYN, 0).encode(IP_A, IP_B)
+        pair.b.host.receive(pair.now, IP_A, IP_B, memoryview(segment))
+    assert len(pair.b.host.take_packets(pair.now, 1)) == MAX_RESETS
+    assert pair.b.tracer.drops.count(Drop.QUEUE_FULL) == 50
+
+
+# Numbers.
+
+
+def first_number(host: TcpHost, now: int, port: int) -> int:
+    return host.connect(now, Endpoint(IP_A, port), Endpoint(IP_B, 80), MTU).initial_send
+
+
+def test_initial_numbers_grow_for_the_same_ends_and_differ_for_others() -> None:
+    """RFC 6528: an old connection's segments are not the new one's; nobody can guess."""
+    later = START_US + 4 * MILLISECOND
+    hosts = [TcpHost(SeededEntropy(1), ListTracer(), lambda _: True) for _ in range(2)]
+    assert distance(first_number(hosts[1], later, 1), first_number(hosts[0], START_US, 1)) == 1000
+    other = TcpHost(SeededEntropy(2), ListTracer(), lambda _: True)
+    numbers = {first_number(host, START_US, 9) for host in (hosts[0], other)}
+    numbers |= {first_number(hosts[0], START_US, port) for port in range(100, 110)}
+    assert len(numbers) == 12
+
+
+def test_the_same_ends_again_right_after_the_end() -> None:
+    """A SYN beyond what TIME-WAIT remembers opens anew (RFC 9293 section 3.6.1)."""
+    pair = Pair()
+    listener = pair.listen()
+    numbers = []
+    for _ in range(3):
+        a = pair.connect()
+        numbers.append(a.initial_send)
+        pair.run(100 * MILLISECOND)
+        b = listener.accept()
+        assert b is not None
+        # The side of the listener closes first and so waits.
+        assert transfer(pair, b, a, b"bye") == b"bye"
+        a.close(pair.now)
+        pair.run(100 * MILLISECOND)
+        assert (a.state, b.state) == (State.CLOSED, State.TIME_WAIT)
+    assert len(set(numbers)) == 3
+
+
+# Bounds.
+
+
+def test_connections_in_time_wait_are_bounded() -> None:
+    host = TcpHost(SeededEntropy(1), ListTracer(), lambda _: True)
+    remote = Endpoint(IP_B, 80)
+    first: Connection | None = None
+    for port in range(1000, 1000 + MAX_WAITING + 3):
+        connection = host.connect(START_US, Endpoint(IP_A, port), remote, MTU)
+        first = first or connection
+        host.take_packets(START_US, 22)
+        number = connection.initial_send + 1 & 0xFFFFFFFF
+        connection.shutdown(START_US)
+        for flags, sequence, acknowledged in (
+            (Flags.SYN | Flags.ACK, 0, number),
+            (Flags.FIN | Flags.ACK, 1, number + 1 & 0xFFFFFFFF),
+        ):
+            segment = TcpSegment(80, port, sequence, acknowledged, flags, 1000)
+            host.receive(START_US, IP_B, IP_A, memoryview(segment.encode(IP_B, IP_A)))
+            host.take_packets(START_US, 22)
+    assert first is not None
+    assert [host.is_port_used(port) for port in range(1000, 1005)] == [False] * 3 + [True] * 2
+    assert first.state is State.CLOSED
+    host.handle_timer(START_US + 60 * SECOND)
+    assert not host.is_port_used(1000 + MAX_WAITING)
+    assert host.next_timer() is None
+
+
+def test_an_idle_connection_has_no_timer() -> None:
+    pair = Pair()
+    opened(pair)
+    pair.run(120 * SECOND)
+    assert pair.a.host.next_timer() is None
+    assert pair.b.host.next_timer() is None
