@@ -29,6 +29,12 @@ COMMANDS: Final = {
     "ip": ("ztcli.commands.join", "ip_app", "Print this node's addresses."),
     "status": ("ztcli.commands.status", "status_app", "Print what this node knows."),
     "peers": ("ztcli.commands.status", "peers_app", "Print the peers and the paths to them."),
+    "ping": ("ztcli.commands.ping", "ping_app", "Ask a node or an address for signs of life."),
+    "netcheck": (
+        "ztcli.commands.netcheck",
+        "netcheck_app",
+        "Print how the roots are reached from here.",
+    ),
     "identity": ("ztcli.commands.identity", "identity_app", "Make, show and check identities."),
     "network": ("ztcli.commands.controller", "network_app", "Manage the networks of a controller."),
     "controller": ("ztcli.commands.controller", "controller_app", "Run a network controller."),

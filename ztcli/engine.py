@@ -2,8 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Protocol, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """A sign of life; `link` is direct, relay or tunnel, and what is not known is empty.
+
+    `path` is the IP/PORT from which the answer came, `relay` the root that brought it.
+    """
+
+    node: str
+    ip: str
+    rtt_ms: float
+    link: str
+    path: str
+    relay: str
+
+
+@dataclass(frozen=True, slots=True)
+class RootCheck:
+    """How one root is reached: `path` is empty if it is silent, `latency_ms` -1 if unknown."""
+
+    address: str
+    link: str
+    latency_ms: int
+    path: str
+    seen_as: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NetCheck:
+    """How the roots are reached from here; endpoints are IP/PORT texts, empty if there is none."""
+
+    udp: bool
+    ipv4: bool
+    ipv6: bool
+    nat: str
+    external: tuple[str, ...]
+    port_mapping: str
+    tcp_relay: str
+    tcp_relay_state: str
+    roots: tuple[RootCheck, ...]
+
+    def values(self) -> dict[str, object]:
+        return asdict(self)
 
 
 class Stream(Protocol):
@@ -95,5 +140,11 @@ class Engine(Protocol):
 
     async def listen(self, port: int, host: str | None = None) -> Listener: ...
     async def datagram(self, port: int = 0, host: str | None = None) -> Datagrams: ...
+
+    async def ping(self, target: str, timeout: float | None, *, icmp: bool, size: int) -> Pong:
+        """Ask a node id, or with `icmp` an address inside a network; TimeoutError."""
+        ...
+
+    async def netcheck(self) -> NetCheck: ...
 
     async def status(self) -> dict[str, object]: ...

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 import overlay
-from ztcli.engine import Datagrams, Listener, Stream
+from ztcli.engine import Datagrams, Listener, NetCheck, Pong, Stream
 from ztcli.exit_codes import UsageProblem
 from ztcli.options import Settings
 
@@ -132,6 +132,13 @@ class OverlayEngine:
         if host is not None and host != self._engine.node_id:
             raise UsageProblem(f"{host}: is not an address of this node")
 
+    async def ping(self, target: str, timeout: float | None, *, icmp: bool, size: int) -> Pong:
+        del target, timeout, icmp, size
+        raise UsageProblem("the overlay stack has no echo", "zt ping --tcp PORT works there")
+
+    async def netcheck(self) -> NetCheck:
+        raise UsageProblem("the overlay stack has no roots to check")
+
     async def status(self) -> dict[str, object]:
         known = self._engine.registry.known()
         return {
@@ -159,6 +166,7 @@ class OverlayEngine:
                     "link": "direct",
                     "latency_ms": -1,
                     "paths": [f"{host}/{port}"],
+                    "last_seen_ms": -1,
                 }
                 for node, (host, port) in known.items()
             ],

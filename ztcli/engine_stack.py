@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import ztstack
-from ztcli.engine import Datagrams, Listener, Stream
+from ztcli.engine import Datagrams, Listener, NetCheck, Pong, RootCheck, Stream
 from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.options import Settings
@@ -207,6 +207,35 @@ class StackEngine:
 
     async def datagram(self, port: int = 0, host: str | None = None) -> Datagrams:
         return await self._node.datagram(port, host)
+
+    async def ping(self, target: str, timeout: float | None, *, icmp: bool, size: int) -> Pong:
+        ask = self._node.ping if icmp else self._node.echo
+        found = await ask(target, timeout, size)
+        return Pong(
+            node=str(found.node) if found.node is not None else "",
+            ip=found.ip,
+            rtt_ms=found.rtt_ms,
+            link=found.link,
+            path=found.path,
+            relay=str(found.relay) if found.relay is not None else "",
+        )
+
+    async def netcheck(self) -> NetCheck:
+        found = self._node.net_report()
+        return NetCheck(
+            udp=found.udp,
+            ipv4=found.ipv4,
+            ipv6=found.ipv6,
+            nat=found.nat.value,
+            external=found.external,
+            port_mapping=found.port_mapping,
+            tcp_relay=found.tcp_relay,
+            tcp_relay_state=found.tcp_relay_state,
+            roots=tuple(
+                RootCheck(str(root.address), root.link, root.latency_ms, root.path, root.seen_as)
+                for root in found.roots
+            ),
+        )
 
     async def status(self) -> dict[str, object]:
         """Return a snapshot; its keys are those of `zt status --json`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ztstack.aio.control import ask_controller
 from ztstack.aio.entropy import SystemEntropy
 from ztstack.aio.moons import MoonFiles, parse_moon
+from ztstack.aio.netcheck import NetReport
 from ztstack.aio.roles import (
     ControllerService,
     Lab,
@@ -37,6 +38,7 @@ from ztstack.root.world_builder import make_moon, make_planet
 from ztstack.sockets.api import Node
 from ztstack.sockets.datagram import DatagramEndpoint
 from ztstack.sockets.listener import Listener
+from ztstack.sockets.ping import EchoReport
 from ztstack.sockets.stream import Stream
 
 __version__ = "0.1.0"
@@ -49,6 +51,7 @@ __all__ = [
     "ConnectReset",
     "ControllerService",
     "DatagramEndpoint",
+    "EchoReport",
     "Endpoint",
     "Identity",
     "Lab",
@@ -56,6 +59,7 @@ __all__ = [
     "Listener",
     "LocalError",
     "MoonFiles",
+    "NetReport",
     "NetworkId",
     "NetworkNotFound",
     "NetworkReport",

@@ -51,8 +51,9 @@ def test_status_and_peers(zt: Zt) -> None:
         "62f865ae71",
         "root",
         "1.14.1",
-        "direct",
+        "DIRECT",
         "12",
+        "2.5",
         "203.0.113.7/9993",
     ]
 

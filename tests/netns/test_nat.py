@@ -6,11 +6,12 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.peers import required
-from tests.support.site import Site, site
+from tests.support.site import ROOT_PORT, Site, site
 from tests.support.zt_process import Running, Zt
 
 pytestmark = pytest.mark.timeout(180)
@@ -85,3 +86,45 @@ def test_two_symmetric_routers_leave_the_relay(world: Site) -> None:
     before = relayed_bytes(world)
     call(left, ip, 7101, data)
     assert relayed_bytes(world) - before > SIZE // 5
+
+
+@pytest.fixture(scope="module")
+def moon(world: Site) -> Iterator[Path]:
+    """A second root on a machine of its own: two observers tell routers apart."""
+    machine = world.lan.machine("second")
+    second = Zt(machine, world.folder / "second" / "state", ("--planet", str(world.planet)))
+    second.state.mkdir(parents=True, mode=0o700)
+    second.text("identity", "new")
+    file = world.folder / "second.moon"
+    where = f"{second.state}@{machine.address}:{ROOT_PORT}"
+    second.text("moon", "make", "--root", where, "--sign-with", str(second.state), "-o", str(file))
+    second.text("moon", "orbit", str(file))
+    running = second.start("root", "run", "--bind-udp", f"{machine.address}:{ROOT_PORT}")
+    running.ready()
+    yield file
+    second.stop_all()
+
+
+@pytest.mark.parametrize(
+    ("symmetric", "nat", "mappings", "code"),
+    [(False, "endpoint-independent", 1, 0), (True, "endpoint-dependent", 2, 86)],
+    ids=["cone", "symmetric"],
+)
+def test_the_commands_say_what_a_router_does(
+    world: Site, moon: Path, symmetric: bool, nat: str, mappings: int, code: int
+) -> None:
+    left, right = pair(world, "ds" if symmetric else "dc", symmetric=symmetric)
+    left.text("moon", "orbit", str(moon))
+    found = json.loads(left.text("--json", "netcheck"))
+    assert (found["udp"], found["nat"]) == (True, nat)
+    assert len(found["roots"]) == 2
+    router = next(m for m in world.lan.machines if m.name == f"{left.machine.name}r")
+    hosts = [external.partition("/")[0] for external in found["external"]]
+    assert hosts == [router.address] * mappings
+
+    listener = right.start("listen", "7102", "--tcp")
+    node = listener.ready()["node"]
+    done = left.run("--json", "ping", node, "--until-direct", "-c", "4", "-i", "500ms")
+    assert done.returncode == code, done.stderr.decode()
+    links = [json.loads(line).get("link") for line in done.stdout.splitlines()]
+    assert links[-1] == ("relay" if symmetric else "direct")

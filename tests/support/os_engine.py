@@ -7,10 +7,11 @@ import contextlib
 import socket
 import struct
 from collections import deque
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self, cast
 
-from ztcli.engine import Datagrams, Listener, Stream
+from ztcli.engine import Datagrams, Listener, NetCheck, Pong, RootCheck, Stream
 
 
 class OsStream:
@@ -128,13 +129,34 @@ class OsDatagrams(asyncio.DatagramProtocol):
         self._transport.close()
 
 
+ROOT = RootCheck("62f865ae71", "direct", 12, "203.0.113.7/9993", ("198.51.100.4/41211",))
+CHECK = NetCheck(
+    udp=True,
+    ipv4=True,
+    ipv6=False,
+    nat="endpoint-independent",
+    external=("198.51.100.4/41211",),
+    port_mapping="",
+    tcp_relay="204.80.128.1/443",
+    tcp_relay_state="off",
+    roots=(ROOT,),
+)
+
+
 class OsEngine:
-    """A node whose network is this machine's loopback; `failure` is raised by join."""
+    """A node whose network is this machine's loopback; `failure` is raised by join.
+
+    Its pings get the answers of `pongs`, one after the other, and silence after the last.
+    """
 
     node_id = "a1b2c3d4e5"
 
-    def __init__(self, failure: BaseException | None = None) -> None:
+    def __init__(
+        self, failure: BaseException | None = None, pongs: Iterable[Pong | None] = ()
+    ) -> None:
         self._failure = failure
+        self._pongs = iter(pongs)
+        self.check = CHECK
         self.extra_lines: list[str] = []
         self.networks = ["8056c2e21c000001"]
 
@@ -188,6 +210,15 @@ class OsEngine:
         )
         return endpoint
 
+    async def ping(self, target: str, timeout: float | None, *, icmp: bool, size: int) -> Pong:
+        pong = next(self._pongs, None)
+        if pong is None:
+            raise TimeoutError(f"{target}: no answer in {timeout:g} s")
+        return pong
+
+    async def netcheck(self) -> NetCheck:
+        return self.check
+
     async def status(self) -> dict[str, object]:
         peer = {
             "address": "62f865ae71",
@@ -196,6 +227,7 @@ class OsEngine:
             "link": "direct",
             "latency_ms": 12,
             "paths": ["203.0.113.7/9993"],
+            "last_seen_ms": 2500,
         }
         network = {
             "network": "8056c2e21c000001",

@@ -125,13 +125,14 @@ def _show_peers(env: Environment, settings: Settings, found: list[Snapshot]) -> 
             peer["address"],
             peer["role"],
             peer["version"],
-            peer["link"],
+            peer["link"].upper(),
             str(peer["latency_ms"]) if peer["latency_ms"] >= 0 else "-",
+            f"{peer['last_seen_ms'] / 1000:.1f}" if peer["last_seen_ms"] >= 0 else "-",
             peer["paths"][0] if peer["paths"] else "-",
         ]
         for peer in found
     ]
-    print_table(env, ("NODE", "ROLE", "VER", "LINK", "RTT", "PATH"), rows)
+    print_table(env, ("NODE", "ROLE", "VER", "LINK", "RTT", "SEEN", "PATH"), rows)
 
 
 status_app = single("status", status, StatusOptions, "Print what this node knows.")

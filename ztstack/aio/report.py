@@ -11,6 +11,7 @@ from ztstack.base.errors import Offline
 from ztstack.base.network_id import NetworkId
 from ztstack.base.trace import CountingTracer
 from ztstack.node.node import Node
+from ztstack.vl1.switch import PeerStatus
 from ztstack.wire.verbs import VERSION_MAJOR, VERSION_MINOR, VERSION_REVISION
 from ztstack.wire.world import World
 
@@ -50,6 +51,13 @@ def offline(waited: float, world: World, relay: TcpRelay | None) -> Offline:
             words = f"waited {time}, UDP not used"
         words += f"; TCP relay {client.server} {client.trouble or 'used, without an answer'}"
     return Offline(f"no root answered: {words}")
+
+
+def link_of(peer: PeerStatus) -> str:
+    """Return `direct`, `tunnel` or `relay`."""
+    if peer.is_tunnelled:
+        return "tunnel"
+    return "direct" if peer.paths else "relay"
 
 
 def _network_report(node: Node, network: NetworkId, detail: str) -> NetworkReport:
@@ -92,8 +100,9 @@ def _peer_reports(now: int, node: Node) -> tuple[PeerReport, ...]:
             role="root" if switch.is_upstream(peer.address) else "leaf",
             version=peer.version,
             latency_ms=-1 if peer.latency_ms is None else peer.latency_ms,
-            link="direct" if peer.paths else "relay",
+            link=link_of(peer),
             paths=tuple(str(path) for path in peer.paths),
+            last_seen_ms=-1 if peer.silence_us is None else peer.silence_us // 1000,
         )
         for peer in switch.peers(now)
     )

@@ -12,12 +12,14 @@ from typing import Final, Protocol
 
 from ztstack.aio.clock import Clock
 from ztstack.aio.driver import Driver
+from ztstack.aio.echoes import Echoes
 from ztstack.aio.entropy import SystemEntropy
 from ztstack.aio.identity_worker import generate_identity
 from ztstack.aio.interface_watch import InterfaceWatch
 from ztstack.aio.local_addresses import local_addresses
 from ztstack.aio.local_conf import LocalConf, read_local_conf
 from ztstack.aio.moons import KeptWorlds
+from ztstack.aio.netcheck import NetReport, net_report
 from ztstack.aio.portmap import PortMapping, UpnpGateway, check_installed
 from ztstack.aio.report import node_status, offline
 from ztstack.aio.status import NodeStatus
@@ -54,6 +56,7 @@ from ztstack.node.events import (
 )
 from ztstack.node.node import Node
 from ztstack.root.multicast_store import MulticastStore
+from ztstack.vl1.events import EchoReply
 from ztstack.vl1.switch import PathPolicy
 from ztstack.vl2.events import NetworkStatus
 from ztstack.wire.planet import official_planet
@@ -128,6 +131,7 @@ class Service:
         self.clock = Clock()
         self.tracer = CountingTracer()
         self.online = asyncio.Event()
+        self.echoes = Echoes()
         self._storage = Storage(config.state) if config.state is not None else None
         self._driver: Driver | None = None
         self._owners: dict[Hashable, SocketOwner] = {}
@@ -521,6 +525,9 @@ class Service:
                 if owner is not None:
                     owner.socket_event(event.event)
                 return
+            case EchoReply():
+                self.echoes.receive(event)
+                return
             case OnlineChanged():
                 if event.online:
                     self.online.set()
@@ -578,6 +585,12 @@ class Service:
             local += (str(self._port_mapping.external),)
         now, online = self.clock.now(), self.online.is_set()
         return node_status(now, self.node, self._details, self.tracer, online=online, local=local)
+
+    def net_report(self) -> NetReport:
+        """Return what the roots tell of the way to them."""
+        own = {endpoint for _, endpoint in self._reachable_at}
+        mapped = self._port_mapping.external if self._port_mapping is not None else None
+        return net_report(self.clock.now(), self.node, own, mapped, self.driver.relay)
 
 
 def _parse_ip(text: str) -> bytes | None:

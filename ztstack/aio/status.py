@@ -25,7 +25,11 @@ class NetworkReport:
 
 @dataclass(frozen=True, slots=True)
 class PeerReport:
-    """One peer: `paths` are IP/PORT texts, the best first; `latency_ms` is -1 if unknown."""
+    """One peer: `paths` are IP/PORT texts, the best first.
+
+    `link` is direct, relay, or tunnel if the path leads through a TCP relay. `latency_ms` is -1 if
+    unknown, and `last_seen_ms`, how long it has been silent, -1 if it never spoke.
+    """
 
     address: Address
     role: str
@@ -33,6 +37,7 @@ class PeerReport:
     latency_ms: int
     link: str
     paths: tuple[str, ...]
+    last_seen_ms: int
 
 
 @dataclass(frozen=True, slots=True)

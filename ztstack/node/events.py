@@ -8,6 +8,7 @@ from ztstack.base.address import Address
 from ztstack.base.network_id import NetworkId
 from ztstack.crypto.identity import Identity
 from ztstack.ip.events import Event as SocketEvent
+from ztstack.vl1.events import EchoReply
 from ztstack.vl2.events import NetworkStatus
 
 
@@ -65,5 +66,6 @@ Event = (
     | WorldStored
     | IdentityToValidate
     | IdentityCollided
+    | EchoReply
     | Socket
 )

@@ -477,6 +477,8 @@ class Node:
                 self._events.append(IdentityToValidate(event.identity))
             case vl1.IdentityCollision():
                 self._events.append(IdentityCollided(event.reporter))
+            case vl1.EchoReply():
+                self._events.append(event)
             case vl1.IdentityLearned():
                 for member in list(self.members.values()):
                     member.network.identity_learned(now, event.address)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
+from ztstack.aio.netcheck import NetReport
 from ztstack.aio.service import NodeConfig, Service
 from ztstack.aio.status import NodeStatus
 from ztstack.base.address import Address
@@ -14,6 +15,7 @@ from ztstack.base.errors import InvalidConfig, NotJoined, PortInUse
 from ztstack.base.network_id import NetworkId
 from ztstack.sockets.datagram import DatagramEndpoint
 from ztstack.sockets.listener import Listener
+from ztstack.sockets.ping import SIZE, TIMEOUT_S, EchoReport, echo, ping
 from ztstack.sockets.stream import Stream
 from ztstack.wire.world import World
 
@@ -168,6 +170,22 @@ class Node:
             raise NotJoined("there is no network to bind on")
         return DatagramEndpoint(self._service, sockets)
 
+    async def echo(
+        self, node: Address | str, timeout: float | None = TIMEOUT_S, size: int = SIZE
+    ) -> EchoReport:
+        """Ask a node for a sign of life, whatever networks it is on; TimeoutError."""
+        address = Address.parse(node) if isinstance(node, str) else node
+        return await echo(self._service, address, timeout, size)
+
+    async def ping(
+        self, host: str, timeout: float | None = TIMEOUT_S, size: int = SIZE
+    ) -> EchoReport:
+        """Ask an IP address inside a network by ICMP.
+
+        Raises NameNotResolved, Unreachable, TimeoutError.
+        """
+        return await ping(self._service, host, timeout, size)
+
     async def orbit(self, moon_id: int, seed: Address, timeout: float = JOIN_TIMEOUT_S) -> World:
         """Orbit a moon, of which `seed` is a root; Unreachable after `timeout` seconds."""
         driver = self._service.driver
@@ -184,6 +202,10 @@ class Node:
 
     def status(self) -> NodeStatus:
         return self._service.status()
+
+    def net_report(self) -> NetReport:
+        """Return what the roots tell of the way to them."""
+        return self._service.net_report()
 
 
 def check_port(port: int, *, zero: bool = False) -> None:

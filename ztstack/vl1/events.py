@@ -73,6 +73,17 @@ class PathLearned(NamedTuple):
     remote: Endpoint
 
 
+class EchoReply(NamedTuple):
+    """A peer sent back the `data` of an echo of ours; `relay` is the root that brought it."""
+
+    source: Address
+    rtt_us: int
+    path: PathKey
+    hops: int
+    relay: Address | None
+    data: bytes
+
+
 Event = (
     OnlineChanged
     | WorldChanged
@@ -80,4 +91,5 @@ Event = (
     | IdentityCollision
     | IdentityLearned
     | PathLearned
+    | EchoReply
 )

@@ -22,6 +22,14 @@ class _Key(NamedTuple):
     scope: Scope
 
 
+class Sighting(NamedTuple):
+    """A peer at `remote` saw packets of a local socket come from `claimed`."""
+
+    socket: int
+    remote: Endpoint
+    claimed: Endpoint
+
+
 class _Entry(NamedTuple):
     claimed: Endpoint
     at: int
@@ -66,6 +74,15 @@ class Surface:
         """Return the distinct external addresses that are still believed."""
         fresh = [e.claimed for e in self._entries.values() if now - e.at < ENTRY_LIFETIME_US]
         return list(dict.fromkeys(fresh))
+
+    def sightings(self, now: int) -> dict[Address, list[Sighting]]:
+        """Return what is still believed of each peer's reports."""
+        found: dict[Address, list[Sighting]] = {}
+        for key, entry in self._entries.items():
+            if now - entry.at < ENTRY_LIFETIME_US:
+                sighting = Sighting(key.socket, key.remote, entry.claimed)
+                found.setdefault(key.reporter, []).append(sighting)
+        return found
 
     def clean(self, now: int) -> None:
         for key, entry in self._entries.items():

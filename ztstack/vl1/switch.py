@@ -16,6 +16,7 @@ from ztstack.base.trace import Tracer
 from ztstack.crypto.identity import Identity
 from ztstack.vl1.armor import open_packet
 from ztstack.vl1.contact import Contact
+from ztstack.vl1.echo import echo_reply
 from ztstack.vl1.events import Event, IdentityCollision, IdentityLearned, Inbound, InboundBurst
 from ztstack.vl1.hello import HelloExchange
 from ztstack.vl1.hints import Hints
@@ -84,7 +85,8 @@ class Switch:
         self._housekeeping_at = now + HOUSEKEEPING_US
         self._handlers: dict[int, Callable[[int, Peer, Inbound], None]] = {
             Verb.NOP: self._receive_other,
-            Verb.HELLO: self._receive_late_hello,
+            # HELLO is never encrypted; one that is counts as nothing but a sign of life.
+            Verb.HELLO: self._receive_other,
             Verb.ERROR: self._receive_error,
             Verb.OK: self._receive_ok,
             Verb.WHOIS: self._receive_whois,
@@ -176,6 +178,10 @@ class Switch:
             now, peer, message.verb, message.payload, compress=message.compress
         ):
             self._whois.queue(message)
+
+    def echo(self, now: int, destination: Address, data: bytes) -> None:
+        """Ask for a sign of life; EchoReply brings back `data`, which must not be empty."""
+        self.send(now, destination, Verb.ECHO, data)
 
     def send_frames(
         self,
@@ -305,7 +311,7 @@ class Switch:
 
     def peers(self, now: int) -> list[PeerStatus]:
         """Return the peers heard of, each with its usable paths, the best first."""
-        return peer_statuses(self._topology, now)
+        return peer_statuses(self._topology, self._surface, now)
 
     # The peer cache.
 
@@ -471,10 +477,6 @@ class Switch:
         self._received(now, peer, key, header.hops, Verb.HELLO)
         self._flush(now)
 
-    def _receive_late_hello(self, now: int, peer: Peer, message: Inbound) -> None:
-        # HELLO is never encrypted; one that is counts as nothing but a sign of life.
-        self._receive_other(now, peer, message)
-
     def _receive_error(self, now: int, peer: Peer, message: Inbound) -> None:
         error = Error.decode(Reader(message.payload))
         if error.code == ErrorCode.IDENTITY_COLLISION:
@@ -505,7 +507,8 @@ class Switch:
                     if self._topology.is_seed(learned.address):
                         self._greet_seed(now, learned)
             case Verb.ECHO:
-                pass
+                reply = echo_reply(now, self._topology, self._outbox, message, ok)
+                self._events.extend([reply] if reply is not None else [])
             case _:
                 self._put(message)
                 return
