@@ -26,6 +26,11 @@ settings.load_profile(
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--sim-seeds", type=int, default=100, help="worlds to simulate")
+    parser.addoption("--sim-first-seed", type=int, default=0, help="seed of the first of them")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     root = Path(__file__).parent
     for item in items:

@@ -184,7 +184,7 @@ class Service:
             node.controller = Controller(
                 now, identity, self.config.controller, SystemEntropy(), self.tracer
             )
-        if self.config.root:
+        if self.config.root or self.config.controller is not None:
             node.multicast_store = MulticastStore(identity.address, SystemEntropy(), self.tracer)
         if self._storage is not None:
             node.switch.load_peers(now, self._storage.load_peers())

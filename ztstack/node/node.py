@@ -251,7 +251,9 @@ class Node:
         elif inbound.verb != Verb.MULTICAST_GATHER:
             self.tracer.drop(Drop.NOT_JOINED, "node")
         if inbound.verb == Verb.MULTICAST_GATHER and self.multicast_store is not None:
-            answer = self.multicast_store.receive_gather(now, inbound.source, payload)
+            answer = None
+            if self._tracks(network_id, inbound.source):
+                answer = self.multicast_store.receive_gather(now, inbound.source, payload)
             if answer is not None:
                 self.switch.reply_ok(now, inbound, answer)
         if verdict is not vl2.Verdict.IGNORED:
@@ -266,10 +268,19 @@ class Node:
             verdict = max(verdict, answer)
             self._drain_network(now, member, inbound)
         if inbound.verb == Verb.MULTICAST_LIKE and self.multicast_store is not None:
-            self.multicast_store.receive_like(now, inbound.source, inbound.payload)
+            self.multicast_store.receive_like(now, inbound.source, inbound.payload, self._tracks)
             verdict = max(verdict, vl2.Verdict.TAKEN)
         if verdict is not vl2.Verdict.IGNORED:
             self.switch.accept(now, inbound, trusted=verdict is vl2.Verdict.TRUSTED)
+
+    def _tracks(self, network: NetworkId, address: Address) -> bool:
+        """Tell whether we keep track of a node's groups: a root for all, a controller for its own.
+
+        Vl2 section 7.5.
+        """
+        if self.controller is None or self.switch.is_upstream(self.identity.address):
+            return True
+        return self.controller.is_known_member(network, address)
 
     def _receive_ok(self, now: int, inbound: Inbound) -> None:
         try:
@@ -479,6 +490,9 @@ class Node:
                 self._events.append(IdentityCollided(event.reporter))
             case vl1.EchoReply():
                 self._events.append(event)
+            case vl1.UpstreamHeard():
+                for member in list(self.members.values()):
+                    member.network.announce_to(now, event.address)
             case vl1.IdentityLearned():
                 for member in list(self.members.values()):
                     member.network.identity_learned(now, event.address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from ztstack.base.address import Address
@@ -34,14 +35,22 @@ class MulticastStore:
         self._tracer = tracer
         self._groups: OrderedDict[Key, OrderedDict[Address, int]] = OrderedDict()
 
-    def receive_like(self, now: int, source: Address, payload: bytes) -> None:
-        """Note the groups that a node listens to."""
+    def receive_like(
+        self,
+        now: int,
+        source: Address,
+        payload: bytes,
+        admits: Callable[[NetworkId, Address], bool] | None = None,
+    ) -> None:
+        """Note the groups that a node listens to, of the networks on which `admits` knows it."""
         try:
             message = MulticastLike.decode(Reader(payload))
         except DecodeError:
             self._tracer.drop(Drop.MALFORMED, "multicast")
             return
         for key in message.groups[:MAX_GROUPS_OF_NODE]:
+            if admits is not None and not admits(key[0], source):
+                continue
             members = self._groups.get(key)
             if members is None:
                 if len(self._groups) >= MAX_GROUPS:

@@ -12,9 +12,9 @@ from ztstack.base.datagram import ALL_SOCKETS, Datagram
 from ztstack.base.endpoint import Endpoint, Scope
 from ztstack.base.errors import DecodeError, Drop
 from ztstack.base.limits import BoundedMap
-from ztstack.base.timers import SECOND
+from ztstack.base.timers import SECOND, earliest
 from ztstack.base.trace import Tracer
-from ztstack.vl1.events import Event, PathLearned
+from ztstack.vl1.events import Event, PathLearned, UpstreamHeard
 from ztstack.vl1.hello import HelloExchange
 from ztstack.vl1.outbox import Outbox
 from ztstack.vl1.path import NEVER, Path, PathKey
@@ -25,6 +25,15 @@ from ztstack.wire.rendezvous import CLUSTER_REDIRECT, FORGET, PushDirectPaths, R
 from ztstack.wire.verbs import Verb
 
 CONFIRM_US: Final = 1 * SECOND
+CONFIRM_AGAIN_US: Final = SECOND // 2
+"""A path on which no answer came is asked once more, as the question may have been lost."""
+UNCONFIRMED_LIMIT: Final = 256
+SILENT_US: Final = 1 * SECOND
+"""A peer that was silent for so long is watched when something is sent to it."""
+ASK_US: Final = SECOND * 3 // 10
+"""If it does not answer what was sent, it is asked for a sign of life so often."""
+UNANSWERED_US: Final = SECOND * 9 // 10
+"""After so long the relay is used; stock nodes stay on a dead path for up to 243 s."""
 PUSH_DIRECT_US: Final = 120 * SECOND
 PUSH_RELAYED_US: Final = 15 * SECOND
 FULL_HELLO_US: Final = 60 * SECOND
@@ -65,6 +74,11 @@ class Contact:
         self._tracer = tracer
         self._events = events
         self._local: list[tuple[int, Endpoint]] = []
+        # Peers to which we send, and who have not spoken since.
+        self._silent: list[Peer] = []
+        self._look_at: int | None = None
+        # Paths on which somebody spoke who did not answer there yet.
+        self._unconfirmed: BoundedMap[PathKey, tuple[int, Peer]] = BoundedMap(UNCONFIRMED_LIMIT)
         self._waiting: BoundedMap[Address, tuple[int, int, Endpoint]] = BoundedMap(WAITING_LIMIT)
 
     def set_sockets(self, sockets: list[tuple[int, Endpoint]]) -> None:
@@ -76,8 +90,12 @@ class Contact:
         self, now: int, peer: Peer, key: PathKey, hops: int, verb: int, *, trusted: bool = False
     ) -> None:
         """Note that a peer spoke; adopt, confirm or offer paths (vl1 section 6.4)."""
+        if peer.is_suspect or (
+            peer.last_receive == NEVER and self._topology.is_upstream(peer.address)
+        ):
+            peer.is_suspect = False
+            self._events.append(UpstreamHeard(peer.address))
         peer.last_receive = now
-        peer.is_suspect = False
         if verb in _NONTRIVIAL:
             peer.last_nontrivial = now
         path = self._topology.path(*key)
@@ -98,17 +116,25 @@ class Contact:
     def _received_directly(self, now: int, peer: Peer, path: Path, verb: int) -> None:
         entry = peer.find(path)
         if entry is not None:
-            entry.refresh(now)
+            if entry.doubted_at is None or verb == Verb.OK:
+                entry.refresh(now)
+            elif now - path.last_confirm >= CONFIRM_US:
+                # It leads here, which does not say that it leads there.
+                path.last_confirm = path.last_out = now
+                self.probe(now, peer, *path.key)
             return
         if not self._topology.is_acceptable(peer.address, path.key.remote):
             return
         if verb == Verb.OK:
+            self._unconfirmed.pop(path.key)
             if peer.learn(now, path):
                 self._events.append(PathLearned(peer.address, path.key.remote))
         elif now - path.last_confirm >= CONFIRM_US:
             # Only an answer teaches a path: ask.
             path.last_confirm = path.last_out = now
             self._hello.send(now, peer, path.key.socket, path.key.remote)
+            self._unconfirmed.set(path.key, (now + CONFIRM_AGAIN_US, peer))
+            self._look_at = earliest(self._look_at, now + CONFIRM_AGAIN_US)
 
     def _push(self, now: int, peer: Peer, path: Path) -> None:
         """Tell a peer where we can be reached."""
@@ -130,6 +156,8 @@ class Contact:
 
     def probe(self, now: int, peer: Peer, socket: int, remote: Endpoint) -> None:
         """Ask a peer for a sign of life at `remote`; ECHO if it is known to answer it."""
+        if peer.last_probe <= peer.last_receive and self._topology.is_upstream(peer.address):
+            peer.last_probe = now
         if peer.protocol < _ECHO_PROTOCOL or (peer.major, peer.minor, peer.revision) == (1, 1, 0):
             self._hello.send(now, peer, socket, remote)
             return
@@ -139,6 +167,53 @@ class Contact:
             return
         self._outbox.expect(now, packet)
         self._outbox.put_raw(Datagram(socket, remote, packet))
+
+    def seek(self, now: int, peer: Peer) -> None:
+        """Look after the way to a peer that is being sent to.
+
+        One that was met in an earlier run gets HELLO where it was, once. One that is silent is
+        asked for a sign of life, and gets its packets by way of a relay until it gives one.
+        """
+        if not peer.entries:
+            if peer.cached:
+                endpoints, peer.cached = peer.cached, []
+                self.greet(now, peer, endpoints)
+        elif (
+            now - peer.last_receive >= SILENT_US
+            and peer.last_probe <= peer.last_receive
+            and not self._topology.is_upstream(peer.address)
+        ):
+            peer.last_probe = now
+            self._silent.append(peer)
+            self._look_at = earliest(self._look_at, now + ASK_US)
+
+    def handle_timer(self, now: int) -> None:
+        """Ask those who did not answer what was sent to them, and doubt the paths to them."""
+        if self._look_at is None or self._look_at > now:
+            return
+        self._look_at = None
+        for key, (due, peer) in self._unconfirmed.items():
+            # In the order of time, as each has the same to wait.
+            if due > now:
+                self._look_at = due
+                break
+            self._unconfirmed.pop(key)
+            self._hello.send(now, peer, key.socket, key.remote)
+        silent = [peer for peer in self._silent if peer.last_receive < peer.last_probe]
+        self._silent = []
+        for peer in silent:
+            is_lost = now - peer.last_probe >= UNANSWERED_US
+            if not is_lost:
+                self._silent.append(peer)
+            for entry in peer.entries:
+                if is_lost and entry.doubted_at is None:
+                    entry.doubted_at = now
+                self.probe(now, peer, *entry.path.key)
+        if self._silent:
+            self._look_at = earliest(self._look_at, now + ASK_US)
+
+    def next_timer(self) -> int | None:
+        return self._look_at
 
     def keep_alive(self, now: int, peer: Peer, *, often: bool = False) -> frozenset[int]:
         """Speak on every path; return the lengths of the IP addresses that were used."""
@@ -233,6 +308,13 @@ class Contact:
         peer.entries = [e for e in peer.entries if e.priority >= priority]
         self._hello.send(now, peer, key.socket, remote)
         peer.learn(now, self._topology.path(key.socket, remote), priority)
+
+    def greet_seed(self, now: int, peer: Peer) -> None:
+        """Say HELLO to a root of a moon that is wanted."""
+        # Before it has a path, this is relayed; KeepAlive says it again.
+        path = self._topology.route(now, peer)
+        if path is not None:
+            self._hello.send(now, peer, *path.key)
 
     def greet(self, now: int, peer: Peer, endpoints: Iterable[Endpoint]) -> None:
         """Say HELLO to addresses that the peer may have."""

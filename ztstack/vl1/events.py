@@ -73,6 +73,12 @@ class PathLearned(NamedTuple):
     remote: Endpoint
 
 
+class UpstreamHeard(NamedTuple):
+    """An upstream spoke for the first time, or after it had been silent; it may know nothing."""
+
+    address: Address
+
+
 class EchoReply(NamedTuple):
     """A peer sent back the `data` of an echo of ours; `relay` is the root that brought it."""
 
@@ -91,5 +97,6 @@ Event = (
     | IdentityCollision
     | IdentityLearned
     | PathLearned
+    | UpstreamHeard
     | EchoReply
 )

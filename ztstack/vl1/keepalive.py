@@ -150,6 +150,9 @@ class KeepAlive:
         elif now - peer.last_full_hello >= UPSTREAM_HELLO_US:
             self._greet(now, peer, self._contact.keep_alive(now, peer))
         elif silence >= UPSTREAM_ECHO_US - TICK_US:
+            if peer.last_probe <= peer.last_receive:
+                peer.last_probe = now
+            self._watch_at = min(self._watch_at, now + ANSWER_US)
             for entry in peer.entries:
                 self._contact.probe(now, peer, *entry.path.key)
                 entry.path.last_out = now

@@ -10,6 +10,7 @@ from ztstack.base.endpoint import Endpoint
 from ztstack.base.entropy import Entropy
 from ztstack.base.errors import DecodeError, Drop
 from ztstack.base.limits import BoundedMap
+from ztstack.base.timers import SECOND
 from ztstack.base.trace import Tracer
 from ztstack.vl1.armor import mark_trusted, seal
 from ztstack.vl1.assembly import cut, fragments_needed, may_send, segment_bytes
@@ -23,6 +24,7 @@ from ztstack.wire.verbs import Verb
 
 EXPECTED_LIMIT: Final = 8192
 """Packets whose OK is still awaited; the oldest is forgotten first."""
+EXPECTED_LIFE_US: Final = 60 * SECOND
 OUTBOX_LIMIT: Final = 4096
 """Datagrams, or trains of them, that the owner has not taken yet."""
 _RANDOM_BYTES: Final = 4096
@@ -61,6 +63,14 @@ class Outbox:
 
     def sent_at(self, packet_id: int) -> int | None:
         return self._expected.get(packet_id)
+
+    def clean(self, now: int) -> None:
+        """Forget the packets that nobody answered in time."""
+        for packet_id, sent_at in self._expected.items():
+            # In the order in which they were sent.
+            if now - sent_at < EXPECTED_LIFE_US:
+                break
+            self._expected.pop(packet_id)
 
     # Sending.
 

@@ -131,15 +131,9 @@ class Switch:
         self._topology.orbit(moon_id, seed)
         peer = self._topology.peers.get(seed)
         if peer is not None:
-            self._greet_seed(now, peer)
+            self._contact.greet_seed(now, peer)
         elif seed != self._topology.address:
             self._whois.request(now, seed)
-
-    def _greet_seed(self, now: int, peer: Peer) -> None:
-        # Before it has a path, this is relayed; KeepAlive says it again.
-        path = self._topology.route(now, peer)
-        if path is not None:
-            self._hello.send(now, peer, *path.key)
 
     def load_moon(self, now: int, moon: World) -> bool:
         """Take a moon that was kept, or that the owner of this machine provides."""
@@ -202,10 +196,7 @@ class Switch:
             self.send(now, destination, verb, b"".join((rest, header, body)))
 
     def _seek(self, now: int, peer: Peer) -> None:
-        """Say HELLO where the peer was when it was last seen, once, and where it may be."""
-        if not peer.entries and peer.cached:
-            endpoints, peer.cached = peer.cached, []
-            self._contact.greet(now, peer, endpoints)
+        self._contact.seek(now, peer)
         self._hints.try_for(now, peer)
 
     def reply_ok(
@@ -505,7 +496,7 @@ class Switch:
                     self._events.append(IdentityLearned(learned.address))
                     self._contact.identity_learned(now, learned)
                     if self._topology.is_seed(learned.address):
-                        self._greet_seed(now, learned)
+                        self._contact.greet_seed(now, learned)
             case Verb.ECHO:
                 reply = echo_reply(now, self._topology, self._outbox, message, ok)
                 self._events.extend([reply] if reply is not None else [])
@@ -569,6 +560,7 @@ class Switch:
     def handle_timer(self, now: int) -> None:
         self._now = now
         self._keepalive.handle_timer(now)
+        self._contact.handle_timer(now)
         due = self._whois.next_timer()
         if due is not None and due <= now:
             self._whois.handle_timer(now)
@@ -577,10 +569,14 @@ class Switch:
             self._housekeeping_at = now + HOUSEKEEPING_US
             self._topology.clean(now)
             self._surface.clean(now)
+            self._outbox.clean(now)
 
     def next_timer(self) -> int | None:
         return earliest(
-            self._keepalive.next_timer(), self._whois.next_timer(), self._housekeeping_at
+            self._keepalive.next_timer(),
+            self._contact.next_timer(),
+            self._whois.next_timer(),
+            self._housekeeping_at,
         )
 
     # Outputs.

@@ -143,6 +143,13 @@ class Network:
             for payload in likes:
                 state.send(target, Verb.MULTICAST_LIKE, payload, compress=True)
 
+    def announce_to(self, now: int, address: Address) -> None:
+        """Tell a node that keeps track of groups, and may have been restarted, of ours."""
+        del now
+        if self._state.config is not None:
+            for payload in self._state.subscriptions.payloads():
+                self._state.send(address, Verb.MULTICAST_LIKE, payload, compress=True)
+
     def leave(self) -> None:
         """Stop everything; nothing is said to anybody, as the protocol has no word for it."""
         self._is_left = True

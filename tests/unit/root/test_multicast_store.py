@@ -45,6 +45,16 @@ def test_members_are_named_to_others() -> None:
     assert gather(machine, 9, limit=0) is None
 
 
+def test_a_controller_takes_the_word_of_its_members_only() -> None:
+    machine = store()
+    payload = encoded(MulticastLike(((NETWORK, GROUP), (NetworkId(1 << 24), GROUP))))
+    for who in (2, 3):
+        machine.receive_like(
+            START_US, Address(who), payload, lambda network, node: (network, node) == (NETWORK, 3)
+        )
+    assert gather(machine, 9) == GatherOk(NETWORK, GROUP, 1, (Address(3),))
+
+
 def test_limit_and_expiry() -> None:
     machine = store()
     for who in range(2, 50):
