@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
+from itertools import islice
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -38,6 +39,10 @@ class BoundedMap(Generic[K, V]):
 
     def values(self) -> list[V]:
         return list(self._items.values())
+
+    def newest(self, count: int) -> list[K]:
+        """Return the `count` keys that were set last, the last first."""
+        return list(islice(reversed(self._items), count))
 
     def __contains__(self, key: K) -> bool:
         return key in self._items

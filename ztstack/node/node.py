@@ -165,19 +165,21 @@ class Node:
     def take_datagrams(self, now: int) -> tuple[list[Datagram], bool]:
         """Return what is to be sent, and whether there is more to take right away."""
         self._turn(now)
-        more = False
+        more = sent = False
         for member in list(self.members.values()):
             for _ in range(BURSTS_PER_PUMP):
                 batches = member.interface.take_frames(now, BURST_PACKETS)
                 if not batches:
                     break
+                sent = True
                 for batch in batches:
                     # Bodies are views of send buffers: each batch is sealed before the next.
                     member.network.send(now, batch)
                     self._drain_network(now, member)
             else:
                 more = more or member.interface.has_output
-        self._turn(now)
+        if sent:
+            self._turn(now)
         return self.switch.take_datagrams(), more
 
     def take_events(self) -> list[Event]:

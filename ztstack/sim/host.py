@@ -168,8 +168,7 @@ class Host:
     def resume(self) -> None:
         if self.is_suspended:
             self.is_suspended = False
-            self._wake_at = None
-            self.pump()
+            self._ring()
             self._notice()
 
     def move(self, ips: tuple[bytes, ...]) -> None:
@@ -209,6 +208,10 @@ class Host:
         member = self.node.members.get(network) if self.node is not None else None
         return member.network.status if member is not None else None
 
+    def config_of(self, network: NetworkId) -> bytes | None:
+        """Return the configuration that was stored last, as it came."""
+        return self._configs.get(network)
+
     def ip(self, network: NetworkId, size: int = 4) -> bytes | None:
         """Return this node's address on a network, of 4 or 16 bytes."""
         member = self.node.members.get(network) if self.node is not None else None
@@ -234,9 +237,6 @@ class Host:
         more = True
         while more and self.node is node:
             now = self.now
-            due = node.next_timer()
-            if due is not None and due <= now:
-                node.handle_timer(now)
             node.flush(now)
             datagrams, more = node.take_datagrams(now)
             for datagram in datagrams:
@@ -290,14 +290,19 @@ class Host:
     def _woken(self) -> None:
         # Alarms that were replaced by earlier ones still ring: then it is not yet time.
         if self._wake_at is not None and self._wake_at <= self.network.now:
-            self._wake_at = None
+            self._ring()
+
+    def _ring(self) -> None:
+        self._wake_at = None
+        if self.is_running:
+            assert self.node is not None
+            self.node.handle_timer(self.now)
             self.pump()
 
     def _notice(self) -> None:
         self.network.at(self.network.now + NOTICE_US, self._noticed)
 
     def _noticed(self) -> None:
-        self._wake_at = None
         if self.is_running:
             assert self.node is not None
             self._set_sockets()

@@ -45,6 +45,8 @@ class Probes:
         self.network = network
         self.pairs: list[Pair] = []
         self.is_stopped = False
+        self.heard: list[tuple[int, str, bytes]] = []
+        """Every datagram that came: when, to which host, and from which address."""
         self._sockets: dict[str, UdpSocket] = {}
         # Where each host was found: addresses do not change while a controller knows its members.
         self._ips: dict[tuple[str, int], bytes] = {}
@@ -64,15 +66,15 @@ class Probes:
         self.is_stopped = True
 
     def _serve(self, host: Host) -> None:
-        host.on_started = lambda: self._open(host)
+        host.on_started = lambda: self.open(host)
         host.on_socket = lambda network, event: self._readable(host, network, event)
-        if host.node is not None:
-            self._open(host)
+        self.open(host)
 
-    def _open(self, host: Host) -> None:
+    def open(self, host: Host) -> None:
+        """Open the socket of a host that has just joined or started; nothing if it is neither."""
         interface = host.interface(self.network)
-        assert interface is not None
-        self._sockets[host.name] = interface.bind_udp(host.now, None, PORT)
+        if interface is not None:
+            self._sockets[host.name] = interface.bind_udp(host.now, None, PORT)
 
     def _ip(self, host: Host, size: int) -> bytes | None:
         ip = host.ip(self.network, size)
@@ -96,6 +98,8 @@ class Probes:
         clock.at(clock.now + AGAIN_US, lambda: self._ask(pair, known))
 
     def _send(self, host: Host, data: bytes, to: Endpoint) -> None:
+        if host.interface(self.network) is None:
+            return
         try:
             self._sockets[host.name].send(host.now, data, to.ip, to.port)
         except ZtError:
@@ -110,6 +114,7 @@ class Probes:
         sock.take_error()
         while (received := sock.receive()) is not None:
             data, remote, _ = received
+            self.heard.append((host.network.now, host.name, remote.ip))
             if data == _QUESTION:
                 self._send(host, _ANSWER, remote)
             elif (pair := self._by_ip.get((host.name, remote.ip))) is not None:

@@ -33,6 +33,7 @@ class Shape:
     roots: int = 2
     members: int = 17
     pool: str = "10.147.0.0/16"
+    private: bool = False
     behind_router: float = 0.6
     shared: float = 0.25
     kinds: tuple[NatKind, ...] = tuple(NatKind)
@@ -43,7 +44,7 @@ class Shape:
 
 
 class World:
-    """Roots, a controller with one public network, and members that join it; all is running.
+    """Roots, a controller with one network, and members that join it; all is running.
 
     Everything follows from the seed. `run` lets time go on; the hosts are `roots`, `controller`
     and `members`, by name in `hosts`.
@@ -92,7 +93,7 @@ class World:
         for host in (*self.roots, self.controller):
             host.start()
         self.network_id: NetworkId = self.controller.controller.create_network(
-            self.network.now, private=False, pools=[self.shape.pool]
+            self.controller.now, private=self.shape.private, pools=[self.shape.pool]
         ).id
         self.members: list[Host] = []
         for _ in range(self.shape.members):

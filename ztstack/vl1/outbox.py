@@ -64,6 +64,10 @@ class Outbox:
     def sent_at(self, packet_id: int) -> int | None:
         return self._expected.get(packet_id)
 
+    def expected(self, count: int) -> list[int]:
+        """Return the ids of the last packets that may still be answered."""
+        return self._expected.newest(count)
+
     def clean(self, now: int) -> None:
         """Forget the packets that nobody answered in time."""
         for packet_id, sent_at in self._expected.items():

@@ -314,6 +314,10 @@ class Switch:
             except DecodeError:
                 self._tracer.drop(Drop.MALFORMED, "peer cache")
 
+    def expected_packets(self, count: int) -> list[int]:
+        """Return the ids of our last packets that may still be answered."""
+        return self._outbox.expected(count)
+
     def peer_records(self) -> dict[Address, bytes]:
         """Return a record of each peer that is worth remembering (vl1 section 9)."""
         return self._topology.records()

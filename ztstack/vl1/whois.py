@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from ztstack.base.address import Address
 from ztstack.base.codec import Reader, Writer
 from ztstack.base.errors import DecodeError, Drop
-from ztstack.base.timers import SECOND
+from ztstack.base.timers import SECOND, earliest
 from ztstack.base.trace import Tracer
 from ztstack.crypto.identity import Identity
 from ztstack.vl1.outbox import Outbox
@@ -118,6 +118,7 @@ class WhoisExchange:
             self._ask(now, address)
         elif now - wanted[0] >= RETRY_US:
             self._wanted[address] = (now, now)
+            self._wanted.move_to_end(address)
             self._ask(now, address)
         else:
             self._wanted[address] = (wanted[0], now)
@@ -133,9 +134,11 @@ class WhoisExchange:
     def handle_timer(self, now: int) -> None:
         """Ask again for what is still wanted (vl1 section 6.5)."""
         for address, (asked, since) in list(self._wanted.items()):
-            if address in self._topology.peers or now - since >= QUEUE_US:
-                del self._wanted[address]
-            elif now - asked >= RETRY_US:
+            if now - asked < RETRY_US:
+                # The others were asked for later.
+                break
+            del self._wanted[address]
+            if address not in self._topology.peers and now - since < QUEUE_US:
                 self._wanted[address] = (now, since)
                 self._ask(now, address)
 
@@ -144,13 +147,15 @@ class WhoisExchange:
         for address, (_, since) in list(self._wanted.items()):
             if address not in self._topology.peers:
                 self._wanted[address] = (now, since)
+                self._wanted.move_to_end(address)
                 self._ask(now, address)
 
     def next_timer(self) -> int | None:
-        asked = [at + RETRY_US for at, _ in self._wanted.values()]
+        # The first was asked for before all others.
+        asked = next((at + RETRY_US for at, _ in self._wanted.values()), None)
         if self._queue or self._held:
-            asked.append(self._tried_at + RETRY_US)
-        return min(asked, default=None)
+            return earliest(asked, self._tried_at + RETRY_US)
+        return asked
 
     # Answers.
 
