@@ -21,8 +21,8 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest
-	$(BIN)/pytest -m "sim or slow"
+	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto -m "sim or slow"
 	ZT_REQUIRE_PEERS=1 $(BIN)/pytest -m "interop or netns or e2e"
 
 bench: $(STAMP)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 _FOLDER_MARKERS = ("sim", "interop", "netns", "e2e", "slow")
 _ran: Counter[str] = Counter()
+_simulated: list[str] = []
 
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile(
@@ -42,10 +43,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_call(item: pytest.Item) -> None:
     marker = item.get_closest_marker("vector")
     if marker is not None:
-        _ran[marker.args[0]] += 1
+        item.user_properties.append(("vector", marker.args[0]))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    # What tests tell comes with their reports, from other processes as well.
+    if report.when == "call":
+        for name, value in report.user_properties:
+            if name == "vector":
+                _ran[str(value)] += 1
+            elif name == "simulated":
+                _simulated.append(str(value))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _simulated:
+        terminalreporter.section("simulated worlds")
+        for line in sorted(_simulated):
+            terminalreporter.write_line(line)
     if _ran:
         terminalreporter.section("vector cases that ran")
         for file, count in sorted(_ran.items()):
