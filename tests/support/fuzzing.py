@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.support.fuzz_corpus import (
     Message,
@@ -233,12 +235,10 @@ class Fuzzer:
             self._report(error, self.victim, b"")
 
     def _report(self, error: Exception, target: Host, data: bytes) -> None:
-        place = error.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        line = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else "?"
+        places = traceback.extract_tb(error.__traceback__)[-6:]
+        lines = " < ".join(f"{Path(p.filename).name}:{p.lineno}" for p in reversed(places))
         self.findings.failures.append(
-            f"{type(error).__name__} at {line}: {error}; packet {self.findings.packets}"
+            f"{type(error).__name__} at {lines}: {error}; packet {self.findings.packets}"
             f" to {target.name}: {data.hex()}"
         )
 

@@ -16,6 +16,8 @@ from ztstack.wire.dictionary import Dictionary
 from ztstack.wire.network_config import CONFIG_FORMAT
 from ztstack.wire.rules import MAX_RULES, Rule, decode_rules, encode_rules
 
+MAX_MULTICAST_LIMIT: Final = 65_535
+"""What is asked for in a gather is one more at the most, and has four bytes."""
 MIN_FORMAT: Final = 6
 MTU_MIN: Final = 1280
 MTU_DEFAULT: Final = 2800
@@ -164,7 +166,7 @@ class NetworkConfig:
             remote_trace_target=text.get_address("tt"),
             remote_trace_level=text.get_uint("tl"),
             flags=text.get_uint("f"),
-            multicast_limit=text.get_uint("ml"),
+            multicast_limit=min(text.get_uint("ml"), MAX_MULTICAST_LIMIT),
             is_public=text.get_uint("t") == 1,
             name=text.get_text("n", MAX_NAME_BYTES),
             mtu=min(max(text.get_uint("mtu", MTU_DEFAULT), MTU_MIN), MTU_MAX),

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tests.support.vectors import cases
+from tests.support.vectors import cases, load
 from ztstack.base.codec import Writer
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import DecodeError
-from ztstack.vl2.network_config import NetworkConfig, Route, SingleSignOn
+from ztstack.vl2.network_config import MAX_MULTICAST_LIMIT, NetworkConfig, Route, SingleSignOn
 from ztstack.wire.credentials import Capability, Com, Ownership, Tag
 from ztstack.wire.dictionary import Dictionary
 from ztstack.wire.network_config import default_metadata
@@ -126,3 +126,10 @@ def test_noise(noise: bytes) -> None:
     except DecodeError:
         return
     assert NetworkConfig.from_dictionary(config.to_dictionary()) == config
+
+
+def test_a_multicast_limit_that_no_message_can_carry() -> None:
+    text = Dictionary.parse(bytes.fromhex(load("network_config.json")["cases"][0]["dictionary"]))
+    text.set_uint("ml", (1 << 64) - 1)
+    config = NetworkConfig.from_dictionary(text.encode())
+    assert config.multicast_limit == MAX_MULTICAST_LIMIT
