@@ -11,6 +11,7 @@ from ztstack.base.mac import Mac
 from ztstack.vl2.membership import Membership, Memberships
 from ztstack.vl2.ndp_emulation import embedded_node
 from ztstack.vl2.network_config import NetworkConfig
+from ztstack.vl2.rule_cache import RuleCache
 from ztstack.vl2.rules import (
     DROPPED,
     Decision,
@@ -18,7 +19,6 @@ from ztstack.vl2.rules import (
     FilterFrame,
     Outcome,
     decide,
-    evaluate,
     is_accept_all,
     is_uniform,
 )
@@ -83,9 +83,11 @@ class Filter:
         self._entropy = entropy
         self._config: NetworkConfig | None = None
         self._own_tags = _NO_TAGS
+        self._base = RuleCache(())
 
     def configure(self, config: NetworkConfig) -> None:
         self._config = config
+        self._base = RuleCache(config.rules)
         self._own_tags = {tag.id: tag.value for tag in config.tags}
         self.accepts_all = is_accept_all(config.rules)
         self._is_uniform = is_uniform(config.rules) and all(
@@ -97,7 +99,7 @@ class Filter:
         if config is None:
             return DROPPED
         member = memberships.get(frame.destination) if frame.destination else None
-        return self._decide(frame, member, config.capabilities, config)
+        return self._decide(frame, member, config.capabilities, memberships.version)
 
     def inbound(self, frame: FilterFrame, memberships: Memberships) -> Decision:
         config = self._config
@@ -107,7 +109,7 @@ class Filter:
         capabilities: Iterable[Capability] = ()
         if member is not None and len(member.capabilities):
             capabilities = member.valid_capabilities(config.timestamp, config.credential_delta_ms)
-        return self._decide(frame, member, capabilities, config)
+        return self._decide(frame, member, capabilities, memberships.version)
 
     def evaluate_base(self, frame: FilterFrame, memberships: Memberships) -> Evaluation:
         """Ask the network's own rules only, without anybody's capabilities."""
@@ -116,7 +118,7 @@ class Filter:
             return Evaluation(Outcome.DROP, frame.destination)
         member = memberships.get(frame.source if frame.inbound else frame.destination)
         ends = _Ends(config, self._own_tags, member)
-        return evaluate(config.rules, frame, self._local, ends, self._entropy)
+        return self._base.evaluate(frame, self._local, ends, self._entropy, memberships.version)
 
     def is_same_for_all(self, source: Address, memberships: Memberships) -> bool:
         """Tell whether one frame of a batch from this node stands for all of them."""
@@ -130,7 +132,9 @@ class Filter:
         frame: FilterFrame,
         member: Membership | None,
         capabilities: Iterable[Capability],
-        config: NetworkConfig,
+        version: int,
     ) -> Decision:
-        ends = _Ends(config, self._own_tags, member)
-        return decide(config.rules, capabilities, frame, self._local, ends, self._entropy)
+        assert self._config is not None
+        ends = _Ends(self._config, self._own_tags, member)
+        base = self._base.evaluate(frame, self._local, ends, self._entropy, version)
+        return decide(base, capabilities, frame, self._local, ends, self._entropy)

@@ -191,6 +191,8 @@ class Memberships:
         self._config: NetworkConfig | None = None
         self._configured_at = 0
         self._push: list[bytes] = []
+        self.version = 0
+        """Changes whenever what rules can know of anybody does."""
 
     def configure(self, now: int, config: NetworkConfig) -> None:
         self._config = config
@@ -211,7 +213,8 @@ class Memberships:
         member = self._members.get(address)
         if member is None:
             member = Membership()
-            self._members.set(address, member)
+            if self._members.set(address, member) is not None:
+                self.version += 1
         return member
 
     def is_allowed(self, address: Address, identity: Identity | None) -> bool:
@@ -243,6 +246,7 @@ class Memberships:
         if result is Acceptance.NEW:
             # Only what the controller signed makes an entry.
             self._members.set(address, member)
+            self.version += not isinstance(credential, Com)
         return result
 
     def take_push(self, now: int, address: Address) -> list[bytes]:

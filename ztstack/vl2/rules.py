@@ -543,15 +543,14 @@ DROPPED: Final = Decision(Outcome.DROP)
 
 
 def decide(
-    rules: Sequence[Rule],
+    base: Evaluation,
     capabilities: Iterable[Capability],
     frame: FilterFrame,
     local: Address,
     credentials: Credentials,
     entropy: Entropy,
 ) -> Decision:
-    """Ask the network's rules, and if they do not know, the sender's capabilities."""
-    base = evaluate(rules, frame, local, credentials, entropy)
+    """Take what the network's rules say, and if they do not know, the sender's capabilities."""
     if base.outcome is Outcome.DROP:
         return DROPPED
     if base.outcome is not Outcome.NO_MATCH:
