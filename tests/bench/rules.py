@@ -33,7 +33,7 @@ def many_rules(count: int) -> tuple[Rule, ...]:
         port = 10_000 + len(found)
         found.append(Rule(RuleType.MATCH_IP_DEST_PORT_RANGE, low=port, high=port))
         found.append(Rule(RuleType.ACTION_DROP))
-    return (*found[: count - 1], Rule(RuleType.ACTION_ACCEPT))
+    return (*found, Rule(RuleType.ACTION_ACCEPT))
 
 
 def frame(port: int, size: int = 1400) -> FilterFrame:

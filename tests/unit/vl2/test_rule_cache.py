@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -91,7 +92,7 @@ VALUES = {
 
 
 def rule(chance: random.Random, number: int) -> Rule:
-    fields: dict[str, int] = {}
+    fields: dict[str, Any] = {}
     for name, size in LAYOUTS[number]:
         if name == "value" and number in (RuleType.MATCH_IPV4_SOURCE, RuleType.MATCH_IPV4_DEST):
             value = int.from_bytes(chance.choice(IPS4), "big")
