@@ -1,8 +1,9 @@
-"""A libzt node as a program: `python libzt_peer.py STUBS LIBRARY HOME PLANET NETWORK`.
+"""A libzt node as a program: `python libzt_peer.py STUBS LIBRARY HOME PLANET NETWORK PORT`.
 
 It prints `{"event": "node"}`, `online`, `status` and `address` as they come, then takes one JSON
-command a line from stdin, each with a "tag" that its `result` or `error` repeats. It imports
-nothing of ours, because it is the official side of the exchange.
+command a line from stdin, each with a "tag" that its `result` or `error` repeats. With a PORT for
+its UDP socket, which is 0 for any, it also prints `peer` whenever the library's paths to one change
+(version 1.8.4 only). It imports nothing of ours, because it is the official side of the exchange.
 """
 
 from __future__ import annotations
@@ -28,7 +29,19 @@ CHUNK: Final = 1 << 16
 LIMIT_SECONDS: Final = 120
 ONLINE_SECONDS: Final = 60
 CONNECT_SECONDS: Final = 30
+UDP_SECONDS: Final = 20
 SOCKADDR: Final = struct.Struct("=BBH4s8s")  # as lwIP lays it out: with a length in front
+
+# What the library says of a peer: 240 to 244, in its order.
+PEER_EVENTS: Final = ("direct", "relay", "unreachable", "path-discovered", "path-dead")
+FIRST_PEER_EVENT: Final = 240
+CALLBACKS_RUNNING: Final = 8
+PEER_AT: Final = 40  # where the message, a struct of pointers, has the one to the peer
+# The peer is copied as the core has it, and then the paths are written as the library's header
+# has them, so that both layouts are in force at once.
+COUNT_AT: Final = 80
+PATHS_AT: Final = 40
+PATH_SIZE: Final = 120
 
 Command = dict[str, Any]
 _print_lock = threading.Lock()
@@ -44,6 +57,35 @@ class Failure(Exception):
     """The library said no; the message has its error number."""
 
 
+_Handler = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+
+
+class PeerEvents:
+    """What the library takes for an object of C++ with one virtual method; it tells of peers."""
+
+    def __init__(self) -> None:
+        # Whatever the library may call or read has to live as long as this.
+        self._method = _Handler(self._told)
+        method = ctypes.cast(self._method, ctypes.c_void_p)
+        self._methods = (ctypes.c_void_p * 3)(method, method, method)
+        self.object = (ctypes.c_void_p * 1)(ctypes.addressof(self._methods))
+
+    @staticmethod
+    def _told(_this: int, message: int) -> None:
+        number = ctypes.c_int16.from_address(message).value - FIRST_PEER_EVENT
+        peer = ctypes.c_void_p.from_address(message + PEER_AT).value
+        if not 0 <= number < len(PEER_EVENTS) or peer is None:
+            return
+        address = ctypes.c_uint64.from_address(peer).value
+        count = ctypes.c_uint32.from_address(peer + COUNT_AT).value
+        paths = []
+        for at in range(peer + PATHS_AT, peer + PATHS_AT + count * PATH_SIZE, PATH_SIZE):
+            _, family, port, ip, _ = SOCKADDR.unpack(ctypes.string_at(at, SOCKADDR.size))
+            if family == AF_INET:
+                paths.append(f"{socket.inet_ntoa(ip)}:{socket.ntohs(port)}")
+        say("peer", id=f"{address:010x}", what=PEER_EVENTS[number], count=count, paths=paths)
+
+
 class Peer:
     """The library, and the few calls of it that are used here."""
 
@@ -54,6 +96,7 @@ class Peer:
         for name in ("zts_bsd_send", "zts_bsd_recv", "zts_bsd_sendto", "zts_bsd_recvfrom"):
             getattr(self._zts, name).restype = ctypes.c_ssize_t
         self._zts.zts_node_get_id.restype = ctypes.c_uint64
+        self._peer_events = PeerEvents()
 
     def call(self, name: str, *arguments: object) -> int:
         """Call a function whose negative answer is a failure."""
@@ -62,21 +105,30 @@ class Peer:
             raise Failure(f"{name} gave {answer}, errno {self._errno.value}")
         return answer
 
-    def start(self, home: str, planet: str, network: int) -> None:
+    def start(self, home: str, planet: str, network: int, port: int) -> None:
         """Start the node, wait until it is online, join, wait for an IPv4 address."""
         roots = Path(planet).read_bytes()
         self.call("zts_init_from_storage", home.encode())
         self.call("zts_init_set_roots", roots, len(roots))
         self.call("zts_init_allow_port_mapping", 0)
+        if port:
+            self.call("zts_init_set_port", ctypes.c_ushort(port))
+            self.call("zts_init_allow_secondary_port", 0)
+            self.call("zts_init_set_event_handler", self._peer_events.object)
+            # The library starts the thread that tells before it sets this, on which it ends.
+            state = ctypes.c_uint8.in_dll(self._zts, "_ZN8ZeroTier13service_stateE")
+            state.value |= CALLBACKS_RUNNING
         self.call("zts_node_start")
         deadline = time.monotonic() + ONLINE_SECONDS
         node = self._until(deadline, "identity", self._node_id)
         say("node", id=f"{node:010x}")
         if network == 0:
             return
+        # Asked for before it is online, the network comes with the first answers of a root, else
+        # five seconds later.
+        self.call("zts_net_join", ctypes.c_uint64(network))
         self._until(deadline, "root", lambda: self.call("zts_node_is_online"))
         say("online")
-        self.call("zts_net_join", ctypes.c_uint64(network))
         said = -1
         while not self.call("zts_addr_is_assigned", ctypes.c_uint64(network), AF_INET):
             status = self._zts.zts_net_get_status(ctypes.c_uint64(network))
@@ -102,6 +154,30 @@ class Peer:
             if time.monotonic() > deadline:
                 raise Failure(f"no {what} in {ONLINE_SECONDS} s")
             time.sleep(0.02)
+
+    def network(self, command: Command) -> Command:
+        """Tell what the library has of a network: status, MTU, addresses, routes."""
+        network = ctypes.c_uint64(int(command["network"], 16))
+        text, via = (ctypes.create_string_buffer(64) for _ in range(2))
+        number = ctypes.c_uint16()
+        addresses, routes = [], []
+        self.call("zts_core_lock_obtain")
+        try:
+            for index in range(self._zts.zts_core_query_addr_count(network)):
+                self.call("zts_core_query_addr", network, index, text, len(text))
+                addresses.append(text.value.decode())
+            for index in range(self._zts.zts_core_query_route_count(network)):
+                ends = (ctypes.byref(number), ctypes.byref(number))
+                self.call("zts_core_query_route", network, index, text, via, len(text), *ends)
+                routes.append([text.value.decode(), via.value.decode()])
+        finally:
+            self._zts.zts_core_lock_release()
+        return {
+            "status": self._zts.zts_net_get_status(network),
+            "mtu": self._zts.zts_net_get_mtu(network),
+            "addresses": addresses,
+            "routes": routes,
+        }
 
     def socket(self, kind: int) -> int:
         descriptor = self.call("zts_bsd_socket", AF_INET, kind, 0)
@@ -208,19 +284,23 @@ class Peer:
         return {"texts": texts}
 
     def udp_send(self, command: Command) -> Command:
-        """Send a datagram and wait for the answer to it, asking again every second."""
+        """Send a datagram and wait for the answer to it, asking again every second or oftener."""
         descriptor = self.socket(DGRAM)
-        self.call("zts_set_recv_timeout", descriptor, 1, 0)
+        wait_ms = command.get("wait_ms", 1000)
+        self.call("zts_set_recv_timeout", descriptor, wait_ms // 1000, wait_ms % 1000 * 1000)
         place = self._place(command)
-        for _ in range(20):
+        began = time.monotonic()
+        limit = command.get("seconds", UDP_SECONDS)
+        while time.monotonic() - began < limit:
             self._send_to(descriptor, command["text"].encode(), place)
             try:
                 data, _sender = self._receive_from(descriptor)
             except Failure:
                 continue
             self.close(descriptor)
-            return {"text": data.decode(errors="replace")}
-        raise Failure("no answer in 20 tries")
+            seconds = round(time.monotonic() - began, 3)
+            return {"text": data.decode(errors="replace"), "seconds": seconds}
+        raise Failure(f"no answer in {limit} s")
 
     def _send_to(self, descriptor: int, data: bytes, place: bytes) -> None:
         size = ctypes.c_size_t(len(data))
@@ -238,10 +318,10 @@ class Peer:
 
 
 def main(arguments: list[str]) -> int:
-    stubs, library, home, planet, network = arguments
+    stubs, library, home, planet, network, port = arguments
     peer = Peer(stubs, library)
     try:
-        peer.start(home, planet, int(network, 16))
+        peer.start(home, planet, int(network, 16), int(port))
     except Failure as failure:
         say("fatal", why=str(failure))
         return 1
@@ -250,6 +330,7 @@ def main(arguments: list[str]) -> int:
         "tcp-connect": peer.connect,
         "udp-serve": peer.udp_serve,
         "udp-send": peer.udp_send,
+        "network": peer.network,
     }
 
     def do(command: Command) -> None:

@@ -111,14 +111,14 @@ def _print_variables(env: Environment, settings: Settings, state: Path) -> ExitC
     async def main() -> ExitCode:
         import ztstack
 
-        answer.update(await ztstack.ask_controller(state, {"command": "networks"}))
+        _, answer["networks"] = await ztstack.ask_controller(state, "GET", "/controller/network")
         return ExitCode.OK
 
     runner.run(env, main, settings.total_timeout(30.0))
     networks = answer.get("networks")
     if not isinstance(networks, list) or not networks:
         raise CommandError(f"{state}: the lab has no network", ExitCode.NETWORK_NOT_FOUND)
-    network = str(networks[0]["id"])
+    network = str(networks[0])
     if settings.json:
         values: dict[str, object] = {"network": network, "planet": str(planet.absolute())}
         print_record(env, "lab", values)

@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,100 +20,26 @@ from ztstack.aio.controller_store import FileStore
 from ztstack.aio.entropy import SystemEntropy
 from ztstack.aio.service import Service
 from ztstack.aio.storage import Storage, write_atomically
-from ztstack.base.address import Address
-from ztstack.base.errors import InvalidConfig, LocalError, StateInUse, StorageError
-from ztstack.base.network_id import NetworkId
+from ztstack.base.errors import StateInUse, StorageError
 from ztstack.base.trace import CountingTracer
 from ztstack.controller.controller import Controller
-from ztstack.controller.model import MemberRecord, NetworkRecord
 
-LINE_LIMIT: Final = 1 << 20
+LINE_LIMIT: Final = 64 << 20
 _PATH_LIMIT: Final = 100
 
 Json = Mapping[str, object]
 
 
-def _text(request: Json, key: str, default: str | None = None) -> str:
-    value = request.get(key, default)
-    if not isinstance(value, str):
-        raise InvalidConfig(f"{key}: a text is needed")
-    return value
+def _answer(controller: Controller, now: int, request: Json) -> dict[str, object]:
+    """Carry out one request of the JSON interface (vl2 7.7)."""
+    # Only who runs or asks a controller pays for it.
+    from ztstack.controller.api import handle  # noqa: PLC0415
 
-
-def _network_json(record: NetworkRecord) -> dict[str, object]:
-    return {
-        "id": str(record.id),
-        "name": record.name,
-        "private": record.private,
-        "mtu": record.mtu,
-        "pools": [f"{start}-{end}" for start, end in record.pool_texts()],
-        "routes": record.route_texts(),
-    }
-
-
-def _member_json(record: MemberRecord) -> dict[str, object]:
-    return {
-        "address": str(record.address),
-        "authorized": record.authorized,
-        "addresses": list(record.ip_texts()),
-        "version": record.version_text(),
-    }
-
-
-def answer(controller: Controller, now: int, request: Json) -> dict[str, object]:
-    """Carry one request out; LocalError says why it cannot be."""
-    command = _COMMANDS.get(_text(request, "command"))
-    if command is None:
-        raise InvalidConfig(f"no such command: {_text(request, 'command')}")
-    return command(controller, now, request)
-
-
-def _list(controller: Controller, now: int, request: Json) -> dict[str, object]:
-    del now, request
-    return {"networks": [_network_json(record) for record in controller.networks()]}
-
-
-def _create(controller: Controller, now: int, request: Json) -> dict[str, object]:
-    pools = request.get("pools", [])
-    if not isinstance(pools, list) or not all(isinstance(pool, str) for pool in pools):
-        raise InvalidConfig("pools: a list of texts is needed")
-    mtu = request.get("mtu")
-    record = controller.create_network(
-        now,
-        name=_text(request, "name", ""),
-        private=bool(request.get("private", True)),
-        pools=pools,
-        rfc4193=bool(request.get("rfc4193", True)),
-        mtu=mtu if isinstance(mtu, int) else 2800,
-    )
-    return {"network": _network_json(record)}
-
-
-def _members(controller: Controller, now: int, request: Json) -> dict[str, object]:
-    del now
-    network = NetworkId.parse(_text(request, "network"))
-    return {"members": [_member_json(record) for record in controller.members(network)]}
-
-
-def _authorize(controller: Controller, now: int, request: Json) -> dict[str, object]:
-    network = NetworkId.parse(_text(request, "network"))
-    address = Address.parse(_text(request, "address"))
-    return {"member": _member_json(controller.authorize(now, network, address))}
-
-
-def _deauthorize(controller: Controller, now: int, request: Json) -> dict[str, object]:
-    network = NetworkId.parse(_text(request, "network"))
-    address = Address.parse(_text(request, "address"))
-    return {"member": _member_json(controller.deauthorize(now, network, address))}
-
-
-_COMMANDS: Final[dict[str, Callable[[Controller, int, Json], dict[str, object]]]] = {
-    "networks": _list,
-    "create": _create,
-    "members": _members,
-    "authorize": _authorize,
-    "deauthorize": _deauthorize,
-}
+    method, path, body = (request.get(key) for key in ("method", "path", "body"))
+    if not isinstance(method, str) or not isinstance(path, str):
+        return {"status": 400, "body": {"error": "a request has a method and a path"}}
+    status, answer = handle(controller, now, method, path, json.dumps(body or {}).encode())
+    return {"status": status, "body": answer}
 
 
 def _socket_path(state: Path) -> Path:
@@ -166,36 +92,48 @@ class ControlServer:
     def _answer(self, line: bytes) -> dict[str, object]:
         try:
             request = json.loads(line)
-            if not isinstance(request, dict):
-                raise InvalidConfig("a request is an object")
-            if self._token and not secrets.compare_digest(
-                str(request.get("token", "")).encode(), self._token.encode()
-            ):
-                raise InvalidConfig("wrong token")
-            controller = self._service.node.controller
-            assert controller is not None
-            result = answer(controller, self._service.clock.now(), request)
-            self._service.driver.pump_soon()
-        except (LocalError, ValueError) as error:
-            return {"error": str(error)}
-        return result
+        except (ValueError, RecursionError):
+            request = None
+        if not isinstance(request, dict):
+            return {"status": 400, "body": {"error": "a request is a JSON object"}}
+        if self._token and not secrets.compare_digest(
+            str(request.get("token", "")).encode("utf-8", "replace"), self._token.encode()
+        ):
+            return {"status": 401, "body": {"error": "wrong token"}}
+        controller = self._service.node.controller
+        assert controller is not None
+        answer = _answer(controller, self._service.clock.now(), request)
+        self._service.driver.pump_soon()
+        return answer
 
 
-async def ask_controller(state: Path, request: Json) -> dict[str, object]:
-    """Ask the controller whose state directory this is, running or not.
+async def ask_controller(
+    state: Path, method: str, path: str, body: Json | None = None
+) -> tuple[int, object]:
+    """Ask the controller whose state directory this is, running or not, as its JSON interface.
 
-    Raises InvalidConfig with the controller's own words if it refuses, StorageError if there is
-    no controller.
+    Returns the HTTP status and what would be in the answer; StorageError if there is no controller.
     """
     if not state.is_dir():  # noqa: ASYNC240 - one look at a local folder
         raise StorageError(f"{state}: there is no controller here (run: zt controller run)")
-    running = await _ask_running(state, request)
-    if running is None:
-        running = _ask_store(state, request)
-    error = running.get("error")
-    if isinstance(error, str):
-        raise InvalidConfig(error)
-    return running
+    request = {"method": method, "path": path, "body": body}
+    answer = await _ask_running(state, request)
+    if answer is None:
+        answer = _ask_store(state, request)
+    status = answer.get("status")
+    assert isinstance(status, int)
+    return status, answer.get("body")
+
+
+def compile_rules(text: str) -> dict[str, object]:
+    """Turn a text in the rules language into what the JSON interface takes.
+
+    InvalidConfig names the line that is wrong.
+    """
+    # Only who sets rules pays for it.
+    from ztstack.controller import rules_text  # noqa: PLC0415
+
+    return rules_text.parse_program(text).to_json()
 
 
 async def _ask_running(state: Path, request: Json) -> dict[str, object] | None:
@@ -240,6 +178,6 @@ def _ask_store(state: Path, request: Json) -> dict[str, object]:
         now = Clock().now()
         store = FileStore(state / "controller.d")
         controller = Controller(now, identity, store, SystemEntropy(), CountingTracer())
-        return answer(controller, now, request)
+        return _answer(controller, now, request)
     finally:
         storage.close()

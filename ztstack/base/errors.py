@@ -25,11 +25,11 @@ class InvalidConfig(LocalError, ValueError):
     """A setting, an address or a file that a user gave is not valid."""
 
 
-class NotJoined(LocalError):
+class NotJoined(LocalError, OSError):
     """The network was not joined, or is not ready."""
 
 
-class Closed(LocalError):
+class Closed(LocalError, OSError):
     """The object was closed and is used again."""
 
 
@@ -109,6 +109,7 @@ class Drop(Enum):
     BAD_ENDPOINT = "bad endpoint"
     NOT_JOINED = "not joined"
     NOT_CONTROLLER = "not the controller"
+    NOT_STORED = "not stored"
     NOT_MEMBER = "not a member"
     BAD_SIGNATURE = "bad signature"
     BAD_CONFIG = "bad config"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ztstack.base.address import Address
 from ztstack.base.endpoint import Endpoint
 from ztstack.controller import ipam
+from ztstack.controller.ipam import Assigned
 from ztstack.controller.model import MemberRecord, NetworkRecord
 from ztstack.crypto.identity import Identity
 from ztstack.vl2.network_config import (
@@ -21,25 +22,24 @@ from ztstack.vl2.network_config import (
 from ztstack.wire.credentials import Capability, Com, Ownership, Tag, Thing
 from ztstack.wire.rules import ACCEPT_ALL
 
-_RFC4193_BITS: Final = 88
-_SIXPLANE_BITS: Final = 40
 _THINGS_PER_CERTIFICATE: Final = 16
 _OWNERSHIP_ID: Final = 1
 
 
-def addresses_of(record: NetworkRecord, member: MemberRecord) -> tuple[tuple[bytes, int], ...]:
-    """Return the member's addresses with their prefix lengths, in the official order."""
-    found: list[tuple[bytes, int]] = []
-    if not member.no_auto_assign:
-        if record.rfc4193:
-            found.append((ipam.rfc4193(record.id, member.address), _RFC4193_BITS))
-        if record.sixplane:
-            found.append((ipam.sixplane(record.id, member.address), _SIXPLANE_BITS))
+def addresses_of(
+    record: NetworkRecord, member: MemberRecord, fresh: Sequence[Assigned] = ()
+) -> tuple[Assigned, ...]:
+    """Return the member's addresses with their prefix lengths, in the official order.
+
+    `fresh` are those that were assigned just now, with their own rule for the length.
+    """
+    found = [] if member.no_auto_assign else ipam.derived(record, member)
+    new = {item.ip for item in fresh}
     for ip in member.ips:
-        bits = ipam.prefix_length(record, ip)
+        bits = None if ip in new else ipam.prefix_length(record, ip)
         if bits is not None:
-            found.append((ip, bits))
-    return tuple(found[:MAX_ADDRESSES])
+            found.append(Assigned(ip, bits))
+    return (*found, *fresh)[:MAX_ADDRESSES]
 
 
 def compose(  # noqa: PLR0913 - a configuration has many sources
@@ -50,11 +50,12 @@ def compose(  # noqa: PLR0913 - a configuration has many sources
     identity: Identity,
     *,
     bridges: Iterable[Address] = (),
+    fresh: Sequence[Assigned] = (),
     knows_rules: bool = True,
 ) -> NetworkConfig:
     """Return the signed configuration of a member; old ones do not know rules."""
     network = record.id
-    addresses = addresses_of(record, member)
+    addresses = addresses_of(record, member, fresh)
     flags = FLAG_BROADCAST if record.broadcast else 0
     if record.rfc4193 or record.sixplane:
         flags |= FLAG_NDP_EMULATION
@@ -90,8 +91,8 @@ def compose(  # noqa: PLR0913 - a configuration has many sources
         ),
         addresses=addresses,
         rules=record.rules if knows_rules else ACCEPT_ALL,
-        remote_trace_target=record.trace_target or Address(0),
-        remote_trace_level=record.trace_level,
+        remote_trace_target=member.trace_target or record.trace_target or Address(0),
+        remote_trace_level=member.trace_level if member.trace_target else record.trace_level,
         dns_domain=record.dns_domain,
         dns_servers=tuple(Endpoint(ip, 0) for ip in record.dns_servers),
     )

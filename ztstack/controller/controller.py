@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -9,20 +10,16 @@ from ztstack.base.address import Address
 from ztstack.base.codec import Writer
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.entropy import Entropy
-from ztstack.base.errors import Drop, InvalidConfig
-from ztstack.base.limits import BoundedMap, RateGate
+from ztstack.base.errors import Drop, InvalidConfig, StorageError
+from ztstack.base.limits import RateGate
 from ztstack.base.network_id import NetworkId
 from ztstack.base.timers import MILLISECOND, SECOND
 from ztstack.base.trace import Tracer
 from ztstack.controller.compose import compose, with_defaults
-from ztstack.controller.ipam import assign_ipv4
-from ztstack.controller.model import (
-    MTU_DEFAULT,
-    MemberRecord,
-    NetworkRecord,
-    parse_pool,
-    route_for_pool,
-)
+from ztstack.controller.ipam import Assigned, assign_ipv4, assign_ipv6, prefix_length
+from ztstack.controller.model import MTU_DEFAULT, MemberRecord, NetworkRecord
+from ztstack.controller.pools import parse_pools, routes_for_pools
+from ztstack.controller.roster import MAX_REVOKED, Roster
 from ztstack.controller.store import Store
 from ztstack.crypto.identity import Identity
 from ztstack.wire.credentials import (
@@ -37,12 +34,17 @@ from ztstack.wire.verbs import ErrorCode
 REQUEST_SPACING_US: Final = 200 * MILLISECOND
 """The official controller drops what comes within a second; a restarted node deserves better."""
 GATES_LIMIT: Final = 65_536
-ONLINE_US: Final = 120 * SECOND
-MAX_MEMBERS: Final = 10_000
-MAX_STRANGERS: Final = 1_000
-"""Members of a network that are not authorised; the oldest is forgotten first."""
+NEWCOMER_US: Final = 5 * MILLISECOND
+NEWCOMERS_AT_ONCE: Final = 200
+"""Nodes that were never seen before are recorded at this pace; the others are asked to wait."""
 MAX_NETWORKS: Final = 1_024
+PUSHES_AT_ONCE: Final = 4
+PUSH_SPACING_US: Final = 3 * MILLISECOND
+"""Pushes to a large network are spread, so that requests are answered in between."""
+REMIND_US: Final = 90 * SECOND
+REVOCATIONS_AT_ONCE: Final = 32
 _TRIES: Final = 64
+_TOKEN_PREFIX: Final = "token:"  # noqa: S105 - what stands before a token
 
 
 class SendConfig(NamedTuple):
@@ -72,40 +74,50 @@ class SendRevocation(NamedTuple):
 Output = SendConfig | SendError | SendRevocation
 
 
-class _Network:
-    """A network's records, and who was heard of lately."""
-
-    def __init__(self, record: NetworkRecord, members: list[MemberRecord]) -> None:
-        self.record = record
-        self.members = {member.address: member for member in members}
-        self.taken = {ip for member in members for ip in member.ips}
-        # What members said of themselves since the start; nobody else is pushed to.
-        self.knows_rules: dict[Address, bool] = {}
-        self.heard: BoundedMap[Address, int] = BoundedMap(MAX_MEMBERS)
-
-    def is_online(self, now: int, address: Address) -> bool:
-        heard = self.heard.get(address)
-        return heard is not None and now - heard < ONLINE_US
-
-
 class Controller:
     """Serves the networks whose ids begin with this node's address."""
 
     def __init__(
         self, now: int, identity: Identity, store: Store, entropy: Entropy, tracer: Tracer
     ) -> None:
-        del now
         self._identity = identity
         self._store = store
         self._entropy = entropy
         self._tracer = tracer
-        self._networks = {record.id: _Network(record, members) for record, members in store.load()}
+        self._networks = {record.id: Roster(record, members) for record, members in store.load()}
         self._gate: RateGate[tuple[NetworkId, Address]] = RateGate(REQUEST_SPACING_US, GATES_LIMIT)
+        self._newcomers_until = 0
+        self._pushes: OrderedDict[tuple[NetworkId, Address], None] = OrderedDict()
+        self._revocations: deque[SendRevocation] = deque()
+        self._push_at: int | None = None
         self._out: list[Output] = []
+        for roster in self._networks.values():
+            self._recall(now, roster)
 
     @property
     def address(self) -> Address:
         return self._identity.address
+
+    # Questions.
+
+    def networks(self) -> list[NetworkRecord]:
+        return [roster.record for roster in self._networks.values()]
+
+    def network(self, network: NetworkId) -> NetworkRecord | None:
+        found = self._networks.get(network)
+        return None if found is None else found.record
+
+    def members(self, network: NetworkId) -> list[MemberRecord]:
+        """Return the members of a network, those that wait for authorisation included."""
+        return list(self._find(network).members.values())
+
+    def member(self, network: NetworkId, address: Address) -> MemberRecord | None:
+        return self._find(network).members.get(address)
+
+    def is_known_member(self, network: NetworkId, address: Address) -> bool:
+        known = self._networks.get(network)
+        member = known.members.get(address) if known is not None else None
+        return member is not None and member.authorized
 
     # Commands.
 
@@ -120,28 +132,23 @@ class Controller:
         mtu: int = MTU_DEFAULT,
     ) -> NetworkRecord:
         """Make a network; InvalidConfig if a pool, the name or the MTU is not valid."""
-        if len(self._networks) >= MAX_NETWORKS:
-            raise InvalidConfig(f"a controller has at most {MAX_NETWORKS} networks")
         texts = pools or []
-        parsed = tuple(parse_pool(text) for text in texts)
-        for i, pool in enumerate(parsed):
-            if any(pool.start <= other.end and other.start <= pool.end for other in parsed[:i]):
-                raise InvalidConfig(f"the pool {texts[i]} overlaps another")
+        parsed = parse_pools(texts)
         record = NetworkRecord(
-            id=self._free_id(),
+            id=self.free_id(),
             name=name,
             private=private,
             mtu=mtu,
             pools=parsed,
-            routes=tuple(dict.fromkeys(route_for_pool(text) for text in texts)),
+            assigns_ipv4=any(pool.version == 4 for pool in parsed),
+            assigns_ipv6=any(pool.version == 6 for pool in parsed),
+            routes=routes_for_pools(texts),
             rfc4193=rfc4193,
-            created_ms=now // 1000,
         )
-        self._store.save_network(record)
-        self._networks[record.id] = _Network(record, [])
-        return record
+        return self.put_network(now, record)
 
-    def _free_id(self) -> NetworkId:
+    def free_id(self) -> NetworkId:
+        """Return an id of this controller that no network has."""
         for _ in range(_TRIES):
             number = int.from_bytes(self._entropy.take(3), "big")
             network = NetworkId(self._identity.address << 24 | number)
@@ -149,31 +156,50 @@ class Controller:
                 return network
         raise InvalidConfig("no free network id was found; try again")
 
-    def networks(self) -> list[NetworkRecord]:
-        return [network.record for network in self._networks.values()]
+    def put_network(self, now: int, record: NetworkRecord) -> NetworkRecord:
+        """Store a changed or new record; members that are online get their configuration."""
+        if record.id.controller != self._identity.address:
+            raise InvalidConfig(f"{record.id} is not a network of this controller")
+        found = self._networks.get(record.id)
+        if found is None:
+            if not record.id & 0xFFFFFF:
+                raise InvalidConfig("0 is not the number of a network")
+            if len(self._networks) >= MAX_NETWORKS:
+                raise InvalidConfig(f"a controller has at most {MAX_NETWORKS} networks")
+            record = replace(record, revision=1, created_ms=now // 1000)
+            self._store.save_network(record)
+            self._networks[record.id] = Roster(record, [])
+            return record
+        record = replace(record, revision=found.record.revision)
+        if record == found.record:
+            return record
+        record = replace(record, revision=record.revision + 1)
+        self._store.save_network(record)
+        found.record = record
+        for address in found.online(now):
+            self._pushes[record.id, address] = None
+        self._work(now)
+        return record
 
-    def members(self, network: NetworkId) -> list[MemberRecord]:
-        """Return the members of a network, those that wait for authorisation included."""
-        return list(self._find(network).members.values())
-
-    def is_known_member(self, network: NetworkId, address: Address) -> bool:
-        known = self._networks.get(network)
-        member = known.members.get(address) if known is not None else None
-        return member is not None and member.authorized
+    def delete_network(self, now: int, network: NetworkId) -> NetworkRecord:
+        """Forget a network and its members; each that is online hears that its time is over."""
+        found = self._find(network)
+        self._store.delete_network(network)
+        del self._networks[network]
+        for address in found.online(now):
+            member = found.members.get(address)
+            if member is not None and member.authorized:
+                payload = _payload([self._revocation(now // 1000, network, address)])
+                self._revocations.append(SendRevocation(address, payload))
+        self._work(now)
+        return found.record
 
     def authorize(self, now: int, network: NetworkId, address: Address) -> MemberRecord:
         """Let a node in, seen or not; if it is online it gets its configuration at once."""
-        found = self._find(network)
-        member = found.members.get(address)
+        member = self._find(network).members.get(address)
         if member is None:
-            if address.is_reserved:
-                raise InvalidConfig(f"{address} is reserved and no node's address")
             member = MemberRecord(address=address, created_ms=now // 1000)
-            self._make_room(found)
-        if not member.authorized:
-            member = member.changed(authorized=True, authorized_ms=now // 1000)
-        self._save(found, member)
-        return self._push(now, found, member)
+        return self.put_member(now, network, replace(member, authorized=True))
 
     def deauthorize(self, now: int, network: NetworkId, address: Address) -> MemberRecord:
         """Put a member out: those who are online learn that its certificate is revoked."""
@@ -185,88 +211,47 @@ class Controller:
             raise InvalidConfig(
                 f"network {network} is public: everybody is a member; make a private network"
             )
-        if member.authorized:
-            member = member.changed(authorized=False, deauthorized_ms=now // 1000)
-            self._save(found, member)
-            self._revoke(now, found, address)
-        return member
-
-    def put_network(self, now: int, record: NetworkRecord) -> NetworkRecord:
-        """Store a changed or new record; members that are online get their configuration."""
-        if record.id.controller != self._identity.address:
-            raise InvalidConfig(f"{record.id} is not a network of this controller")
-        found = self._networks.get(record.id)
-        if found is None:
-            if len(self._networks) >= MAX_NETWORKS:
-                raise InvalidConfig(f"a controller has at most {MAX_NETWORKS} networks")
-            record = replace(record, revision=1, created_ms=now // 1000)
-            self._networks[record.id] = _Network(record, [])
-            self._store.save_network(record)
-            return record
-        record = replace(record, revision=found.record.revision)
-        if record == found.record:
-            return record
-        found.record = record = replace(record, revision=record.revision + 1)
-        self._store.save_network(record)
-        for member in list(found.members.values()):
-            self._push(now, found, member)
-        return record
+        return self.put_member(now, network, replace(member, authorized=False))
 
     def put_member(self, now: int, network: NetworkId, record: MemberRecord) -> MemberRecord:
         """Store a changed or new member; letting in and putting out have their effects."""
         found = self._find(network)
         old = found.members.get(record.address)
         if old is None:
+            if record.address.is_reserved:
+                raise InvalidConfig(f"{record.address} is reserved and no node's address")
             self._make_room(found)
         was = old is not None and old.authorized
         if record.authorized and not was:
-            record = replace(record, authorized_ms=now // 1000)
+            record = replace(record, authorized_ms=now // 1000, credential=("api", ""))
         elif was and not record.authorized:
             record = replace(record, deauthorized_ms=now // 1000)
-        if old is not None:
-            found.taken.difference_update(old.ips)
-        found.taken.update(record.ips)
         if record != old:
             record = replace(record, revision=1 if old is None else old.revision + 1)
             self._save(found, record)
-        if was and not record.authorized and found.record.private:
+            if record.bridge != (old is not None and old.bridge):
+                # Everybody's configuration names the bridges.
+                for address in found.online(now):
+                    self._pushes[network, address] = None
+        if was and not record.authorized:
             self._revoke(now, found, record.address)
-        elif record.authorized:
-            record = self._push(now, found, record)
-        return record
+        elif record.authorized and record != old:
+            self._pushes[network, record.address] = None
+            self._pushes.move_to_end((network, record.address), last=False)
+        self._work(now)
+        return found.members[record.address]
 
     def delete_member(self, now: int, network: NetworkId, address: Address) -> MemberRecord:
         """Forget a member; if it was let in, its certificate is revoked."""
         found = self._find(network)
-        member = found.members.pop(address, None)
-        if member is None:
-            raise InvalidConfig(f"{address} is no member of {network}")
-        found.taken.difference_update(member.ips)
-        found.knows_rules.pop(address, None)
+        member = found.remove(address)
         self._store.delete_member(network, address)
         if member.authorized:
             self._revoke(now, found, address)
+        self._work(now)
         return member
 
-    def delete_network(self, now: int, network: NetworkId) -> NetworkRecord:
-        """Forget a network and its members, whose certificates are revoked."""
-        found = self._find(network)
-        for member in found.members.values():
-            if member.authorized:
-                self._revoke(now, found, member.address)
-        del self._networks[network]
-        self._store.delete_network(network)
-        return found.record
-
-    def _push(self, now: int, network: _Network, member: MemberRecord) -> MemberRecord:
-        """Send its configuration to a member that is online and let in."""
-        if member.identity is None or not member.authorized:
-            return member
-        if not network.is_online(now, member.address):
-            return member
-        return self._send_config(now, network, member, member.identity, None)
-
-    def _find(self, network: NetworkId) -> _Network:
+    def _find(self, network: NetworkId) -> Roster:
         found = self._networks.get(network)
         if found is None:
             raise InvalidConfig(f"this controller has no network {network}")
@@ -295,31 +280,64 @@ class Controller:
         if found is None:
             self._refuse(source, packet_id, network, ErrorCode.OBJ_NOT_FOUND)
             return
-        found.heard.set(source.address, now)
-        member = self._admit(now, found, source, request)
-        if member is None or not member.authorized:
-            self._refuse(source, packet_id, network, ErrorCode.NETWORK_ACCESS_DENIED)
+        if source.address not in found.members and not self._has_time_for_newcomer(now):
+            self._tracer.drop(Drop.RATE_LIMITED, "controller")
             return
-        self._send_config(now, found, member, source, packet_id)
+        try:
+            self._answer(now, found, source, packet_id, request)
+        except StorageError:
+            # Silence is a legal answer, and what is not stored must not be promised.
+            self._tracer.drop(Drop.NOT_STORED, "controller")
+
+    def _has_time_for_newcomer(self, now: int) -> bool:
+        """Tell whether another record may be made: each takes its time, and few may be ahead."""
+        begin = max(self._newcomers_until, now)
+        if begin - now >= NEWCOMERS_AT_ONCE * NEWCOMER_US:
+            return False
+        self._newcomers_until = begin + NEWCOMER_US
+        return True
+
+    def _answer(
+        self, now: int, network: Roster, source: Identity, packet_id: int, request: ConfigRequest
+    ) -> None:
+        heard = network.heard.get(source.address)
+        try:
+            member = self._admit(now, network, source, request)
+        except InvalidConfig:
+            self._tracer.drop(Drop.QUEUE_FULL, "controller")
+            member = None
+        if member is None or not member.authorized:
+            self._refuse(source, packet_id, network.record.id, ErrorCode.NETWORK_ACCESS_DENIED)
+            return
+        # The answer says what a push would.
+        self._pushes.pop((network.record.id, source.address), None)
+        self._out.append(self._config(now, network, member, source, packet_id))
+        self._remind(now, network, source.address, heard)
 
     def _admit(
-        self, now: int, network: _Network, source: Identity, request: ConfigRequest
+        self, now: int, network: Roster, source: Identity, request: ConfigRequest
     ) -> MemberRecord | None:
         """Return the member's record as it is now; None for a stolen address."""
         old = network.members.get(source.address)
-        member = old
-        if member is None:
+        if old is None:
             self._make_room(network)
             member = MemberRecord(
                 address=source.address, identity=source.public, created_ms=now // 1000
             )
-        if member.identity is None:
-            member = member.changed(identity=source.public)
-        elif member.identity != source:
+        elif old.identity is None:
+            member = old.changed(identity=source.public)
+        elif old.identity != source:
             self._tracer.drop(Drop.IDENTITY_COLLISION, "controller")
             return None
-        if not member.authorized and not network.record.private:
-            member = member.changed(authorized=True, authorized_ms=now // 1000)
+        else:
+            member = old
+        if not member.authorized:
+            credential = self._credential(now, network.record, request)
+            if credential is not None:
+                member = member.changed(
+                    authorized=True, authorized_ms=now // 1000, credential=credential
+                )
+        network.heard.set(source.address, now)
         if member.authorized:
             keys = ("majv", "minv", "revv", "pv")
             limits = (0xFFFF, 0xFFFF, 0xFFFF, 0xFF)
@@ -330,92 +348,176 @@ class Controller:
             member = member.changed(version=(told[0], told[1], told[2], told[3]))
             member = with_defaults(network.record, member, is_new=old is None)
             network.knows_rules[member.address] = request.metadata.get_uint("revr") > 0
-        if member is not old:
+        else:
             self._save(network, member)
         return member
 
-    def _make_room(self, network: _Network) -> None:
-        """Forget the oldest node that waits for authorisation if there are too many."""
-        strangers = [m for m in network.members.values() if not m.authorized]
-        if len(strangers) < MAX_STRANGERS and len(network.members) < MAX_MEMBERS:
-            return
-        if not strangers:
-            raise InvalidConfig(f"a network has at most {MAX_MEMBERS} members")
-        oldest = min(strangers, key=lambda m: m.created_ms)
-        del network.members[oldest.address]
-        network.knows_rules.pop(oldest.address, None)
-        network.taken.difference_update(oldest.ips)
-        self._store.delete_member(network.record.id, oldest.address)
+    @staticmethod
+    def _credential(
+        now: int, record: NetworkRecord, request: ConfigRequest
+    ) -> tuple[str, str] | None:
+        """Return by what a node that nobody let in may come in (vl2 7.2)."""
+        if not record.private:
+            return ("public", "")
+        told = request.metadata.get("a") or b""
+        text = told.decode("utf-8", "replace")
+        if not text.startswith(_TOKEN_PREFIX):
+            return None
+        given = text.removeprefix(_TOKEN_PREFIX)
+        until = dict(record.auth_tokens).get(given)
+        if not given or until is None or 0 < until <= now // 1000:
+            return None
+        return ("token", given)
 
-    def _save(self, network: _Network, member: MemberRecord) -> None:
+    def _make_room(self, network: Roster) -> None:
+        """Forget the oldest node that waits for authorisation if there are too many."""
+        oldest = network.one_too_many()
+        if oldest is not None:
+            network.remove(oldest)
+            self._store.delete_member(network.record.id, oldest)
+
+    def _save(self, network: Roster, member: MemberRecord) -> None:
         if network.members.get(member.address) != member:
-            network.members[member.address] = member
             self._store.save_member(network.record.id, member)
+            network.put(member)
 
     def _refuse(
         self, source: Identity, packet_id: int, network: NetworkId, code: ErrorCode
     ) -> None:
         self._out.append(SendError(source.address, packet_id, code, network.packed))
 
-    def _send_config(
+    # Configurations.
+
+    def _config(
         self,
         now: int,
-        network: _Network,
+        network: Roster,
         member: MemberRecord,
         identity: Identity,
         packet_id: int | None,
-    ) -> MemberRecord:
-        has_ipv4 = any(len(ip) == 4 for ip in member.ips)
-        assigns = network.record.assigns_ipv4 and not member.no_auto_assign
-        if assigns and network.record.pools and not has_ipv4:
-            ip = assign_ipv4(network.record, member.address, network.taken)
-            if ip is not None:
-                network.taken.add(ip)
-                member = member.changed(ips=(*member.ips, ip))
-                self._save(network, member)
-        bridges = [m.address for m in network.members.values() if m.bridge]
+    ) -> SendConfig:
+        fresh = self._assign(network, member)
+        if fresh:
+            member = member.changed(ips=(*member.ips, *(item.ip for item in fresh)))
+        self._save(network, member)
         config = compose(
             now // 1000,
             self._identity,
             network.record,
             member,
             identity,
-            bridges=bridges,
+            bridges=network.bridges,
+            fresh=fresh,
             knows_rules=network.knows_rules.get(member.address, True),
         )
         update = int.from_bytes(self._entropy.take(8), "big") or 1
         chunks = ConfigChunk.split(network.record.id, config.to_dictionary(), update)
         signed = tuple(chunk.signed_by(self._identity) for chunk in chunks)
-        self._out.append(SendConfig(member.address, packet_id, signed))
-        return member
+        return SendConfig(member.address, packet_id, signed)
 
-    def _revoke(self, now: int, network: _Network, target: Address) -> None:
-        revocation = Revocation(
-            network=network.record.id,
+    def _assign(self, network: Roster, member: MemberRecord) -> list[Assigned]:
+        """Return new addresses for the families of which the member has none (vl2 7.4)."""
+        record = network.record
+        if member.no_auto_assign or not (record.assigns_ipv4 or record.assigns_ipv6):
+            return []
+        usable = {len(ip) for ip in member.ips if prefix_length(record, ip) is not None}
+        found = []
+        if record.assigns_ipv6 and 16 not in usable:
+            found.append(assign_ipv6(record, member.address, network.taken, self._entropy))
+        if record.assigns_ipv4 and 4 not in usable:
+            found.append(assign_ipv4(record, member.address, network.taken))
+        return [item for item in found if item is not None]
+
+    def _work(self, now: int) -> None:
+        """Send so many of the waiting pushes and revocations; the rest when it is time."""
+        if self._push_at is not None and now < self._push_at:
+            return
+        for _ in range(PUSHES_AT_ONCE):
+            if self._revocations:
+                self._out.append(self._revocations.popleft())
+            elif self._pushes:
+                (network, address), _ = self._pushes.popitem(last=False)
+                self._push(now, network, address)
+            else:
+                self._push_at = None
+                return
+        self._push_at = now + PUSH_SPACING_US
+
+    def _push(self, now: int, network: NetworkId, address: Address) -> None:
+        """Send its configuration to a member that is online and let in."""
+        found = self._networks.get(network)
+        member = None if found is None else found.members.get(address)
+        if found is None or member is None or member.identity is None or not member.authorized:
+            return
+        if not found.is_online(now, address):
+            return
+        try:
+            self._out.append(self._config(now, found, member, member.identity, None))
+        except StorageError:
+            self._tracer.drop(Drop.NOT_STORED, "controller")
+
+    # Revocations.
+
+    def _revoke(self, now: int, network: Roster, target: Address) -> None:
+        revocation = self._revocation(now // 1000, network.record.id, target)
+        network.revoked.set(target, revocation)
+        payload = _payload([revocation])
+        for address in network.online(now):
+            member = network.members.get(address)
+            if address == target or (member is not None and member.authorized):
+                self._revocations.append(SendRevocation(address, payload))
+
+    def _recall(self, now: int, network: Roster) -> None:
+        """Make again the revocations that may have been lost when this controller ended."""
+        oldest_ms = now // 1000 - network.record.credential_window_ms
+        out = [
+            member
+            for member in network.members.values()
+            if not member.authorized and member.deauthorized_ms > oldest_ms
+        ]
+        for member in sorted(out, key=lambda item: item.deauthorized_ms)[-MAX_REVOKED:]:
+            revocation = self._revocation(member.deauthorized_ms, network.record.id, member.address)
+            network.revoked.set(member.address, revocation)
+
+    def _remind(self, now: int, network: Roster, address: Address, heard: int | None) -> None:
+        """Send a member the revocations that it may have missed since it was heard of last.
+
+        Without them it would let in who was put out until that one's certificate is too old; and
+        as packets are lost, each revocation is sent a second time.
+        """
+        since_ms = now // 1000 - network.record.credential_window_ms
+        if heard is not None:
+            since_ms = max(since_ms, (heard - REMIND_US) // 1000)
+        missed = [one for one in network.revoked.values() if one.threshold > since_ms]
+        if missed:
+            self._out.append(SendRevocation(address, _payload(missed[-REVOCATIONS_AT_ONCE:])))
+
+    def _revocation(self, threshold_ms: int, network: NetworkId, target: Address) -> Revocation:
+        return Revocation(
+            network=network,
             id=int.from_bytes(self._entropy.take(4), "big"),
             credential_type=CredentialType.COM,
             credential_id=0,
-            threshold=now // 1000,
+            threshold=threshold_ms,
             target=target,
             flags=FLAG_FAST_PROPAGATE,
         ).signed_by(self._identity)
-        w = Writer()
-        NetworkCredentials(revocations=(revocation,)).encode(w)
-        payload = w.getvalue()
-        self._out += [
-            SendRevocation(address, payload)
-            for address in network.heard
-            if network.is_online(now, address)
-        ]
 
     # Time and outputs.
 
     def handle_timer(self, now: int) -> None:
-        """Do nothing: nothing here waits. The owner treats all machines alike."""
+        if self._push_at is not None and now >= self._push_at:
+            self._work(now)
 
     def next_timer(self) -> int | None:
-        return None
+        return self._push_at
 
     def take_output(self) -> list[Output]:
         out, self._out = self._out, []
         return out
+
+
+def _payload(revocations: list[Revocation]) -> bytes:
+    w = Writer()
+    NetworkCredentials(revocations=tuple(revocations)).encode(w)
+    return w.getvalue()

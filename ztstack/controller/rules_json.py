@@ -3,41 +3,39 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+import string
+from collections.abc import Callable
 from typing import Final
 
 from ztstack.base.address import Address
 from ztstack.base.errors import InvalidConfig
 from ztstack.base.mac import Mac
+from ztstack.controller import fields
+from ztstack.controller.fields import Json
 from ztstack.wire.rules import ICMP_COMPARE_CODE, INTEGER_LITTLE_ENDIAN, LAYOUTS, Rule, RuleType
 
-Json = Mapping[str, object]
 Fields = dict[str, int]
 JsonFields = dict[str, object]
 
 _WIDTHS: Final = range(1, 65)
-
-
-def _number(data: Json, key: str, default: int | None = None) -> int:
-    value = data.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidConfig(f"{key} of a rule is a whole number, not {value!r}")
-    return value
-
-
-def _text(data: Json, key: str) -> str:
-    value = data.get(key)
-    if not isinstance(value, str):
-        raise InvalidConfig(f"{key} of a rule is a text, not {value!r}")
-    return value
+_HEX_DIGITS: Final = 16
 
 
 def _hex(data: Json, key: str) -> int:
-    text = _text(data, key)
-    try:
-        return int(text, 16)
-    except ValueError:
-        raise InvalidConfig(f"{key} of a rule is hexadecimal, not {text!r}") from None
+    """Return a number that is written as one, or in hexadecimal digits."""
+    if isinstance(data.get(key), int):
+        return fields.whole(data, key, 0)
+    text = fields.text(data, key)
+    if not 0 < len(text) <= _HEX_DIGITS or not frozenset(string.hexdigits).issuperset(text):
+        raise InvalidConfig(f"{key}: {_HEX_DIGITS} hexadecimal digits are needed")
+    return int(text, 16)
+
+
+def _needed(data: Json, key: str) -> int:
+    """Return a number that must be there; the rule itself knows how large it may be."""
+    if key not in data:
+        raise InvalidConfig(f"{key}: a whole number is needed")
+    return fields.whole(data, key, 0)
 
 
 # Reading: JSON to the fields of a Rule.
@@ -45,69 +43,69 @@ def _hex(data: Json, key: str) -> int:
 
 def _read_forward(data: Json) -> Fields:
     return {
-        "address": int(Address.parse(_text(data, "address"))),
-        "flags": _number(data, "flags", 0),
-        "length": _number(data, "length", 0),
+        "address": int(Address.parse(fields.text(data, "address"))),
+        "flags": fields.whole(data, "flags", 0),
+        "length": fields.whole(data, "length", 0),
     }
 
 
 def _read_node(data: Json) -> Fields:
-    return {"address": int(Address.parse(_text(data, "zt")))}
+    return {"address": int(Address.parse(fields.text(data, "zt")))}
 
 
 def _read_mac(data: Json) -> Fields:
-    return {"value": int(Mac.parse(_text(data, "mac")))}
+    return {"value": int(Mac.parse(fields.text(data, "mac")))}
 
 
 def _read_ip(version: int) -> Callable[[Json], Fields]:
     def read(data: Json) -> Fields:
-        text = _text(data, "ip")
+        text = fields.text(data, "ip")
         try:
             interface = ipaddress.ip_interface(text)
         except ValueError:
-            raise InvalidConfig(f"ip of a rule is ADDRESS/BITS, not {text!r}") from None
-        if interface.version != version:
-            raise InvalidConfig(f"{text} is not an IPv{version} network")
+            raise InvalidConfig(f"ip: {text!r} is not ADDRESS/BITS") from None
+        if interface.version != version or "%" in text:
+            raise InvalidConfig(f"ip: {text!r} is not an IPv{version} network")
         return {"value": int(interface.ip), "bits": interface.network.prefixlen}
 
     return read
 
 
 def _read_range(data: Json) -> Fields:
-    low = _number(data, "start")
-    return {"low": low, "high": _number(data, "end", low)}
+    low = _needed(data, "start")
+    return {"low": low, "high": fields.whole(data, "end", low)}
 
 
 def _read_tos(data: Json) -> Fields:
-    return {"mask": _number(data, "mask", 0xFF), **_read_range(data)}
+    return {"mask": fields.whole(data, "mask", 0xFF), **_read_range(data)}
 
 
 def _read_icmp(data: Json) -> Fields:
-    fields = {"value": _number(data, "icmpType")}
+    fields = {"value": _needed(data, "icmpType")}
     if data.get("icmpCode") is not None:
-        fields |= {"code": _number(data, "icmpCode"), "flags": ICMP_COMPARE_CODE}
+        fields |= {"code": _needed(data, "icmpCode"), "flags": ICMP_COMPARE_CODE}
     return fields
 
 
 def _read_tag(data: Json) -> Fields:
-    return {"tag_id": _number(data, "id"), "value": _number(data, "value")}
+    return {"tag_id": _needed(data, "id"), "value": _needed(data, "value")}
 
 
 def _read_integer(data: Json) -> Fields:
-    width = _number(data, "bits", 64)
+    width = fields.whole(data, "bits", 64)
     if width not in _WIDTHS:
-        raise InvalidConfig(f"bits of a rule are 1 to 64, not {width}")
-    little = INTEGER_LITTLE_ENDIAN if data.get("little") else 0
+        raise InvalidConfig(f"bits: a number from 1 to 64 is needed, not {width}")
+    little = INTEGER_LITTLE_ENDIAN if fields.flag(data, "little", default=False) else 0
     return {
         "low": _hex(data, "start"),
         "high": _hex(data, "end"),
-        "index": _number(data, "idx", 0),
+        "index": fields.whole(data, "idx", 0),
         "format": width - 1 | little,
     }
 
 
 def _read_value(key: str) -> Callable[[Json], Fields]:
-    return lambda data: {"value": _number(data, key)}
+    return lambda data: {"value": _needed(data, key)}
 
 
 # Writing: a Rule to JSON.
@@ -215,14 +213,14 @@ assert _FORMS.keys() == LAYOUTS.keys()
 
 def rule_from_json(data: Json) -> Rule:
     """Read one rule; InvalidConfig says what is wrong with it."""
-    name = _text(data, "type")
+    name = fields.text(data, "type")
     try:
         kind = RuleType[name]
     except KeyError:
-        raise InvalidConfig(f"there is no rule of type {name!r}") from None
+        raise InvalidConfig(f"type: there is no rule {name!r}") from None
     read, _ = _FORMS[kind]
     match = kind >= RuleType.MATCH_SOURCE_ZEROTIER_ADDRESS
-    negate, alternative = (match and bool(data.get(key, False)) for key in ("not", "or"))
+    negate, alternative = (match and fields.flag(data, key, default=False) for key in ("not", "or"))
     return Rule(type=kind, negate=negate, alternative=alternative, raw=None, **read(data))
 
 

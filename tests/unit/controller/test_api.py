@@ -52,6 +52,7 @@ def test_about() -> None:
         "controller": True,
         "apiVersion": 4,
         "databaseReady": True,
+        "address": str(ME.address),
         "clock": START_US // 1000,
     }
 
@@ -76,11 +77,11 @@ def test_a_network_as_tools_make_it() -> None:
     assert (found["name"], found["private"], found["mtu"]) == ("office", True, 9999)
     assert found["v6AssignMode"] == {"rfc4193": True, "6plane": True, "zt": False}
     assert found["rules"][0]["etherType"] == 2048
-    assert found["revision"] == 2
+    assert found["revision"] == 1
     changed = api.ask("PUT", f"/controller/network/{network}", {"private": False})
-    assert (changed["private"], changed["name"], changed["revision"]) == (False, "office", 3)
+    assert (changed["private"], changed["name"], changed["revision"]) == (False, "office", 2)
     same = api.ask("POST", f"/controller/network/{network}", {"private": False})
-    assert same["revision"] == 3
+    assert same["revision"] == 2
     listed = api.ask("GET", "/unstable/controller/network")
     assert (listed["data"][0]["id"], listed["meta"]) == (network, {"networkCount": 1})
 
@@ -138,6 +139,9 @@ def test_a_deleted_network_is_gone() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
+        ("PATCH", "/controller", b"", 404),
+        ("POST", "/controller/network", b"[" * 100_000, 400),
+        ("POST", f"/controller/network/{ME.address}000000", b"{}", 400),
         ("GET", "/", b"", 404),
         ("GET", "/controller/nothing", b"", 404),
         ("DELETE", "/controller", b"", 404),
@@ -155,3 +159,70 @@ def test_a_deleted_network_is_gone() -> None:
 )
 def test_what_is_wrong(method: str, path: str, body: bytes, status: int) -> None:
     assert Api().status(method, path, body) == status
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"name": 5}, "name"),
+        ({"private": "no"}, "private"),
+        ({"routes": [{"target": "x/8"}]}, "target"),
+        ({"routes": [{}]}, "target"),
+        ({"ipAssignmentPools": [{"ipRangeStart": "10.0.0.1"}]}, "ipRangeEnd"),
+        ({"rules": [{"type": "ACTION_DROP"}, {"type": "MATCH_ICMP"}]}, "icmpType"),
+        ({"rules": [{"type": "ACTION_ACCEPT"}] * 1025}, "rules"),
+        ({"capabilities": [{"id": -1}]}, "id"),
+        ({"tags": 7}, "tags"),
+        ({"dns": {"servers": ["x"]}}, "servers"),
+        ({"v6AssignMode": {"zt": 1}}, "zt"),
+        ({"authTokens": {"a": True}}, "authTokens"),
+        ({"remoteTraceTarget": "me"}, "remoteTraceTarget"),
+    ],
+)
+def test_a_bad_field_is_named_and_nothing_changes(changes: dict[str, object], named: str) -> None:
+    api = Api()
+    network = api.create(name="kept")
+    before = api.ask("GET", f"/controller/network/{network}")
+    body = json.dumps({"name": "new", "mtu": 1400, **changes}).encode()
+    for path in (f"/controller/network/{network}", "/controller/network"):
+        answer = handle(api.controller, START_US, "POST", path, body)
+        assert answer.status == 400
+        assert isinstance(answer.body, dict)
+        assert named in answer.body["error"]
+    assert api.ask("GET", f"/controller/network/{network}") == before
+    assert api.networks() == [network]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"authorized": 1}, "authorized"),
+        ({"ipAssignments": ["10.0.0.0/8"]}, "ipAssignments"),
+        ({"tags": [[1]]}, "tags"),
+        ({"capabilities": ["x"]}, "capabilities"),
+    ],
+)
+def test_a_bad_field_of_a_member(changes: dict[str, object], named: str) -> None:
+    api = Api()
+    base = f"/controller/network/{api.create()}/member"
+    answer = handle(
+        api.controller, START_US, "POST", f"{base}/{A.address}", json.dumps(changes).encode()
+    )
+    assert answer.status == 400
+    assert isinstance(answer.body, dict)
+    assert named in answer.body["error"]
+    assert api.ask("GET", base) == {}
+
+
+def test_what_the_official_controller_shows_can_be_sent_back() -> None:
+    api = Api()
+    path = f"/controller/network/{api.create(tags=[{'id': 5}, {'id': 2, 'default': 1}])}"
+    shown = api.ask("GET", path)
+    assert (shown["authTokens"], shown["dns"]) == ([None], [])
+    assert shown["tags"] == [{"id": 2, "default": 1}, {"id": 5, "default": None}]
+    assert api.ask("POST", path, shown) == shown
+    api.ask("POST", path, {"authTokens": {"t": 0}, "rulesSource": "accept;"})
+    after = api.ask("POST", path, {"rules": [{"type": "ACTION_DROP"}]})
+    assert (after["authTokens"], after["rulesSource"]) == ({"t": 0}, "")
+    member = api.ask("POST", f"{path}/member/{A.address}", {"name": "printer"})
+    assert api.ask("POST", f"{path}/member/{A.address}", member) == member

@@ -8,14 +8,17 @@ import pytest
 from tests.support.switches import START_US, SeededEntropy, known_identities
 from tests.support.vectors import cases
 from ztstack.base.codec import Reader
-from ztstack.base.errors import Drop, InvalidConfig
+from ztstack.base.errors import Drop, InvalidConfig, StorageError
 from ztstack.base.network_id import NetworkId
 from ztstack.base.timers import SECOND
 from ztstack.base.trace import ListTracer
 from ztstack.controller.controller import (
-    MAX_STRANGERS,
-    ONLINE_US,
+    NEWCOMER_US,
+    NEWCOMERS_AT_ONCE,
+    PUSH_SPACING_US,
+    PUSHES_AT_ONCE,
     REQUEST_SPACING_US,
+    REVOCATIONS_AT_ONCE,
     Controller,
     Output,
     SendConfig,
@@ -23,6 +26,7 @@ from ztstack.controller.controller import (
     SendRevocation,
 )
 from ztstack.controller.model import MemberRecord, NetworkRecord
+from ztstack.controller.roster import MAX_REVOKED, MAX_STRANGERS, ONLINE_US
 from ztstack.controller.store import MemoryStore
 from ztstack.crypto.identity import Identity
 from ztstack.vl2.network_config import NetworkConfig
@@ -37,6 +41,24 @@ ME, A, B = IDENTITIES[0], IDENTITIES[1].public, IDENTITIES[2].public
 
 def controller(store: MemoryStore | None = None, me: Identity = ME) -> Controller:
     return Controller(START_US, me, store or MemoryStore(), SeededEntropy(1), ListTracer())
+
+
+class FullStore(MemoryStore):
+    """A store on a disk that fills up."""
+
+    is_full = False
+
+    def save_network(self, network: NetworkRecord) -> None:
+        self._check()
+        super().save_network(network)
+
+    def save_member(self, network: NetworkId, member: MemberRecord) -> None:
+        self._check()
+        super().save_member(network, member)
+
+    def _check(self) -> None:
+        if self.is_full:
+            raise StorageError("no space left")
 
 
 def ask(
@@ -205,7 +227,7 @@ def test_strangers_are_bounded() -> None:
     network = machine.create_network(START_US, private=True).id
     for n in range(MAX_STRANGERS + 50):
         address = type(A.address)(n + 1)
-        ask(machine, network, Identity(address, bytes(64)), START_US + n)
+        ask(machine, network, Identity(address, bytes(64)), START_US + n * NEWCOMER_US)
     assert len(machine.members(network)) == MAX_STRANGERS
 
 
@@ -220,7 +242,7 @@ def test_a_large_configuration_comes_in_chunks() -> None:
 
 
 @pytest.mark.parametrize(
-    "pool", ["10.0.0.0", "10.0.0.0/31", "10.0.0.9-10.0.0.1", "fd00::/64", "x", "10.0.0.1-"]
+    "pool", ["10.0.0.0", "10.0.0.0/31", "10.0.0.9-10.0.0.1", "fd00::/127", "x", "10.0.0.1-"]
 )
 def test_a_bad_pool(pool: str) -> None:
     with pytest.raises(InvalidConfig, match="pool"):
@@ -239,3 +261,209 @@ def test_bad_networks() -> None:
     ask(machine, public, A)
     with pytest.raises(InvalidConfig, match="public"):
         machine.deauthorize(START_US, public, A.address)
+
+
+def token_request(network: NetworkId, text: bytes) -> ConfigRequest:
+    metadata = default_metadata()
+    metadata.add("a", text)
+    return ConfigRequest(network, metadata)
+
+
+@pytest.mark.parametrize(
+    ("until_ms", "text", "allowed"),
+    [
+        (0, b"token:secret", True),
+        (START_US // 1000 + 1, b"token:secret", True),
+        (START_US // 1000, b"token:secret", False),
+        (0, b"token:", False),
+        (0, b"token:other", False),
+        (0, b"secret", False),
+        (0, b"token:\xff", False),
+    ],
+)
+def test_a_token_lets_in_as_long_as_it_lasts(until_ms: int, text: bytes, allowed: bool) -> None:
+    machine = controller()
+    record = machine.create_network(START_US)
+    machine.put_network(START_US, replace(record, auth_tokens=(("secret", until_ms),)))
+    machine.receive_request(START_US, A, 7, token_request(record.id, text), None)
+    (answer,) = machine.take_output()
+    assert isinstance(answer, SendConfig if allowed else SendError)
+    member = machine.member(record.id, A.address)
+    assert member is not None
+    assert member.credential == (("token", "secret") if allowed else None)
+
+
+def test_a_change_of_a_large_network_is_pushed_in_parts() -> None:
+    machine = controller()
+    record = machine.create_network(START_US, private=False, rfc4193=False)
+    for who in IDENTITIES[1:]:
+        ask(machine, record.id, who.public)
+    machine.put_network(START_US, replace(record, mtu=1400))
+    count = len(IDENTITIES) - 1
+    assert count > 2 * 3
+    pushed, now = [o.destination for o in machine.take_output()], START_US
+    assert len(pushed) == min(count, PUSHES_AT_ONCE)
+    machine.put_network(START_US, replace(record, mtu=1500))
+    while (at := machine.next_timer()) is not None:
+        assert now < at <= now + PUSH_SPACING_US
+        machine.handle_timer(at - 1)
+        assert machine.take_output() == []
+        now = at
+        machine.handle_timer(now)
+        outputs = machine.take_output()
+        assert len(outputs) <= PUSHES_AT_ONCE
+        for output in outputs:
+            assert config_of(output).mtu == 1500
+        pushed += [o.destination for o in outputs]
+    assert {who.address for who in IDENTITIES[1:]} == set(pushed[-count:])
+
+
+def test_two_members_with_the_same_address_by_hand() -> None:
+    machine = controller()
+    record = machine.create_network(
+        START_US, private=False, pools=["10.1.2.5-10.1.2.5"], rfc4193=False
+    )
+    same = (bytes((10, 1, 2, 5)),)
+    for who in (A, B):
+        machine.put_member(START_US, record.id, MemberRecord(who.address, ips=same))
+    machine.delete_member(START_US, record.id, B.address)
+    assert config_of(ask(machine, record.id, IDENTITIES[3].public)).addresses == ()
+    machine.delete_member(START_US, record.id, A.address)
+    later = START_US + SECOND
+    assert config_of(ask(machine, record.id, IDENTITIES[3].public, later)).addresses == (
+        (same[0], 24),
+    )
+
+
+def test_everybody_hears_of_a_new_bridge() -> None:
+    machine = controller()
+    network = machine.create_network(START_US, private=False).id
+    ask(machine, network, A)
+    machine.put_member(START_US, network, MemberRecord(B.address, bridge=True))
+    (pushed,) = machine.take_output()
+    assert pushed.destination == A.address
+    assert [item & 0xFFFFFFFFFF for item in config_of(pushed).specialists] == [B.address]
+
+
+def test_what_cannot_be_stored_is_not_promised() -> None:
+    store, tracer = FullStore(), ListTracer()
+    machine = Controller(START_US, ME, store, SeededEntropy(1), tracer)
+    network = machine.create_network(START_US, private=False, pools=["10.1.2.0/24"]).id
+    assert isinstance(ask(machine, network, A), SendConfig)
+    store.is_full = True
+    assert ask(machine, network, B) is None
+    assert tracer.drops == [Drop.NOT_STORED]
+    assert [m.address for m in machine.members(network)] == [A.address]
+    # Whom the store knows is served as before.
+    assert isinstance(ask(machine, network, A, START_US + SECOND), SendConfig)
+    with pytest.raises(StorageError):
+        machine.put_network(START_US, replace(machine.networks()[0], name="new"))
+    assert machine.networks()[0].name == ""
+
+
+def test_a_deleted_network_is_over_for_those_online() -> None:
+    machine = controller()
+    network = machine.create_network(START_US, private=False).id
+    ask(machine, network, A)
+    ask(machine, network, B)
+    machine.delete_network(START_US, network)
+    outputs = machine.take_output()
+    assert [o.destination for o in outputs] == [A.address, B.address]
+    for output in outputs:
+        assert isinstance(output, SendRevocation)
+        (revocation,) = NetworkCredentials.decode(Reader(output.payload)).revocations
+        assert revocation.target == output.destination
+    assert isinstance(ask(machine, network, A, START_US + SECOND), SendError)
+
+
+def test_a_flood_of_strangers_leaves_time_for_members() -> None:
+    machine = controller()
+    network = machine.create_network(START_US, private=True).id
+    machine.authorize(START_US, network, A.address)
+    flood = [Identity(type(A.address)(n + 1), bytes(64)) for n in range(NEWCOMERS_AT_ONCE + 9)]
+    answers = [ask(machine, network, who) for who in flood]
+    assert [answer is None for answer in answers].count(True) == 9
+    assert isinstance(ask(machine, network, A), SendConfig)
+    # A moment later there is time for one more.
+    later = START_US + NEWCOMER_US
+    assert ask(machine, network, flood[-1], later + SECOND) is not None
+    assert ask(machine, network, flood[-2], later + SECOND) is not None
+
+
+def test_a_stranger_that_was_too_early_may_ask_again() -> None:
+    machine = controller()
+    network = machine.create_network(START_US, private=True).id
+    for n in range(NEWCOMERS_AT_ONCE):
+        ask(machine, network, Identity(type(A.address)(n + 1), bytes(64)))
+    assert ask(machine, network, A) is None
+    assert isinstance(ask(machine, network, A, START_US + REQUEST_SPACING_US), SendError)
+
+
+def revoked(outputs: list[Output]) -> list[tuple[str, list[str]]]:
+    """Return to whom revocations go, and whom they revoke."""
+    found = []
+    for output in outputs:
+        if isinstance(output, SendRevocation):
+            message = NetworkCredentials.decode(Reader(output.payload))
+            for revocation in message.revocations:
+                revocation.verify(ME)
+            names = [str(revocation.target) for revocation in message.revocations]
+            found.append((str(output.destination), names))
+    return found
+
+
+def refresh(machine: Controller, network: NetworkId, who: Identity, now: int) -> list[Output]:
+    machine.receive_request(now, who, 7, ConfigRequest(network, default_metadata()), None)
+    outputs = machine.take_output()
+    assert isinstance(outputs[0], SendConfig)
+    return outputs
+
+
+def test_who_missed_a_revocation_is_told_at_its_next_request() -> None:
+    store = MemoryStore()
+    machine = controller(store)
+    network = machine.create_network(START_US, private=True).id
+    for who in (A, B):
+        machine.authorize(START_US, network, who.address)
+    assert revoked(refresh(machine, network, B, START_US)) == []
+    machine.deauthorize(START_US + SECOND, network, A.address)
+    assert revoked(machine.take_output()) == [(str(B.address), [str(A.address)])]
+    # That packet may have been lost, so it comes again.
+    minute = 60 * SECOND
+    for count in (1, 2):
+        told = refresh(machine, network, B, START_US + count * minute)
+        assert revoked(told) == [(str(B.address), [str(A.address)])]
+    assert revoked(refresh(machine, network, B, START_US + 3 * minute)) == []
+    # A controller that was away does not know who heard of it.
+    again = controller(store)
+    late = refresh(again, network, B, START_US + 4 * minute)
+    assert revoked(late) == [(str(B.address), [str(A.address)])]
+    again.authorize(START_US + 5 * minute, network, A.address)
+    again = controller(store)
+    assert revoked(refresh(again, network, B, START_US + 6 * minute)) == []
+
+
+def test_revocations_are_over_when_certificates_are() -> None:
+    store = MemoryStore()
+    machine = controller(store)
+    record = machine.create_network(START_US, private=True)
+    for who in (A, B):
+        machine.authorize(START_US, record.id, who.address)
+    machine.deauthorize(START_US, record.id, A.address)
+    window = record.credential_window_ms * 1000
+    before, after = START_US + window - SECOND, START_US + window
+    assert revoked(refresh(machine, record.id, B, before)) != []
+    fresh = Controller(after, ME, store, SeededEntropy(1), ListTracer())
+    assert revoked(refresh(fresh, record.id, B, after)) == []
+
+
+def test_many_who_were_put_out_fit_in_one_packet() -> None:
+    machine = controller()
+    network = machine.create_network(START_US, private=True).id
+    machine.authorize(START_US, network, B.address)
+    addresses = [type(A.address)(n + 1) for n in range(MAX_REVOKED + 5)]
+    for n, address in enumerate(addresses):
+        machine.authorize(START_US + n * 1000, network, address)
+        machine.deauthorize(START_US + n * 1000, network, address)
+    ((_, names),) = revoked(refresh(machine, network, B, START_US + SECOND))
+    assert names == [str(address) for address in addresses[-REVOCATIONS_AT_ONCE:]]

@@ -8,14 +8,8 @@ from tests.support.switches import known_identities
 from ztstack.base.address import Address
 from ztstack.base.errors import InvalidConfig
 from ztstack.base.network_id import NetworkId
-from ztstack.controller.model import (
-    ManagedRoute,
-    MemberRecord,
-    NetworkRecord,
-    Pool,
-    parse_pool,
-    route_for_pool,
-)
+from ztstack.controller.model import MemberRecord, NetworkRecord
+from ztstack.controller.pools import ManagedRoute, Pool, parse_pool, route_for_pool
 
 NETWORK = NetworkRecord(
     id=NetworkId.parse("8056c2e21c000001"),
@@ -79,7 +73,17 @@ def test_pools(text: str, first: str, last: str, route: str) -> None:
         {"ipAssignmentPools": [1]},
         {"routes": [{"target": "nowhere"}]},
         {"routes": [{"target": "10.0.0.0/8", "via": "fd00::1"}]},
-        {"v6AssignMode": []},
+        {"v6AssignMode": [1]},
+        {"dns": 5},
+        {"authTokens": {"t": "soon"}},
+        {"multicastLimit": -1},
+        {"tags": [{"id": 1 << 32}]},
+        {"name": "\ud800"},
+        {"name": "x" * 128},
+        {"ipAssignmentPools": [{"ipRangeStart": "10.0.0.1", "ipRangeEnd": "fd00::1"}]},
+        {"ipAssignmentPools": [{"ipRangeStart": "fe80::1%a", "ipRangeEnd": "fe80::2%a"}]},
+        {"routes": [{"target": "fe80::%a/64"}]},
+        {"rules": [{"type": "MATCH_ETHERTYPE", "etherType": 1 << 16}]},
     ],
 )
 def test_damaged_records(damage: dict[str, Any]) -> None:

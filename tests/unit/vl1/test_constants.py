@@ -83,7 +83,7 @@ DIFFERENT = {
     "minimum scheduler step 60 ms": "one timer fires when something is due",
     "WHOIS record lifetime 1000 ms": "a question lives as long as something waits for its answer",
     "ping check with low bandwidth": "that mode is optional and not built (vl1 6.17)",
-    "expected-reply table 256 x 32": "8192 whole packet ids, each for 60 s, the oldest forgotten first",
+    "expected-reply table 256 x 32": "8192 whole packet ids, each for 60 s; the oldest goes first",
     "use of a path that is silent, up to 243 s": "0.9 s after something was sent there that nobody"
     " answered, packets go by way of a relay until somebody does (tests/unit/vl1/test_dead_paths)",
     "confirm-HELLO sent once": "once more after 0.5 s, as either way may lose it",
