@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ztstack.aio.control import ask_controller
+from ztstack.aio.control import ask_controller, compile_rules
 from ztstack.aio.entropy import SystemEntropy
 from ztstack.aio.moons import MoonFiles, parse_moon
 from ztstack.aio.netcheck import NetReport
@@ -33,12 +33,17 @@ from ztstack.base.errors import (
     ZtError,
 )
 from ztstack.base.network_id import NetworkId
+from ztstack.controller.pools import address_pools
 from ztstack.crypto.identity import Identity
 from ztstack.root.world_builder import make_moon, make_planet
 from ztstack.sockets.api import Node
+from ztstack.sockets.blocking import BlockingNode, connect
+from ztstack.sockets.blocking_socket import DatagramSocket, ServerSocket, Socket
 from ztstack.sockets.datagram import DatagramEndpoint
+from ztstack.sockets.extras import MissingExtra
 from ztstack.sockets.listener import Listener
 from ztstack.sockets.ping import EchoReport
+from ztstack.sockets.server import Server
 from ztstack.sockets.stream import Stream
 
 __version__ = "0.1.0"
@@ -47,10 +52,12 @@ __all__ = [
     "AccessDenied",
     "Address",
     "AuthenticationRequired",
+    "BlockingNode",
     "ConnectRefused",
     "ConnectReset",
     "ControllerService",
     "DatagramEndpoint",
+    "DatagramSocket",
     "EchoReport",
     "Endpoint",
     "Identity",
@@ -58,6 +65,7 @@ __all__ = [
     "LabDetails",
     "Listener",
     "LocalError",
+    "MissingExtra",
     "MoonFiles",
     "NetReport",
     "NetworkId",
@@ -69,13 +77,19 @@ __all__ = [
     "Offline",
     "PeerReport",
     "RemoteError",
+    "Server",
+    "ServerSocket",
+    "Socket",
     "StorageError",
     "Stream",
     "SystemEntropy",
     "Unreachable",
     "ZtError",
     "__version__",
+    "address_pools",
     "ask_controller",
+    "compile_rules",
+    "connect",
     "controller_store",
     "ensure_identity",
     "make_moon",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from ztstack.aio.netcheck import NetReport
 from ztstack.aio.service import NodeConfig, Service
@@ -14,17 +15,18 @@ from ztstack.base.address import Address
 from ztstack.base.errors import InvalidConfig, NotJoined, PortInUse
 from ztstack.base.network_id import NetworkId
 from ztstack.sockets.datagram import DatagramEndpoint
+from ztstack.sockets.extras import load
 from ztstack.sockets.listener import Listener
+from ztstack.sockets.mirror import BACKLOG, CONNECT_TIMEOUT_S, Mirror
+from ztstack.sockets.open_sockets import OpenSockets
 from ztstack.sockets.ping import SIZE, TIMEOUT_S, EchoReport, echo, ping
 from ztstack.sockets.stream import Stream
 from ztstack.wire.world import World
 
 JOIN_TIMEOUT_S: Final = 60.0
-CONNECT_TIMEOUT_S: Final = 30.0
-BACKLOG: Final = 128
 
 
-class Node:
+class Node(Mirror):
     """A ZeroTier node in this process: `async with Node(network="8056c2e21c000001") as node:`.
 
     Entering starts it and waits for an address on every network of its configuration; leaving
@@ -50,6 +52,7 @@ class Node:
         self.config = config
         self._join_timeout = join_timeout
         self._service = Service(config)
+        self._opened = OpenSockets()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -69,6 +72,9 @@ class Node:
         await self._service.start()
 
     async def stop(self) -> None:
+        """Close what is open, give it up to five seconds to send what it holds, and stop."""
+        if self._service.is_running:
+            await self._opened.stop()
         await self._service.stop()
 
     @property
@@ -185,6 +191,40 @@ class Node:
         Raises NameNotResolved, Unreachable, TimeoutError.
         """
         return await ping(self._service, host, timeout, size)
+
+    # Under other libraries.
+
+    def httpx_transport(self, **options: Any) -> Any:  # noqa: ANN401 - loaded only when asked for
+        """Return `ztstack.integrations.httpx_transport.AsyncNodeTransport` for AsyncClient.
+
+        Options: `verify` (True, False, a file, an SSLContext), `http2`, `limits`, `local_address`.
+        """
+        return load("httpx_transport").AsyncNodeTransport(self, **options)
+
+    def aiohttp_connector(self, **options: Any) -> Any:  # noqa: ANN401 - loaded only when asked for
+        """Return `ztstack.integrations.aiohttp_connector.NodeConnector` for ClientSession.
+
+        Takes the options of aiohttp.TCPConnector. MissingExtra without aiohttp.
+        """
+        return load("aiohttp_connector", "aiohttp").NodeConnector(self, **options)
+
+    def asyncssh_tunnel(self) -> Any:  # noqa: ANN401 - loaded only when asked for
+        """Return `ztstack.integrations.asyncssh_tunnel.NodeTunnel`: the `tunnel` of asyncssh."""
+        return load("asyncssh_tunnel").NodeTunnel(self)
+
+    async def serve_asgi(
+        self,
+        app: Callable[..., Awaitable[None]],
+        port: int,
+        host: str | None = None,
+        **options: Any,  # noqa: ANN401 - of a library that is loaded only now
+    ) -> None:
+        """Serve an ASGI application until cancelled; requests get five seconds to end then.
+
+        Options: `ssl` (an SSLContext), `ready` (called with the Server once it listens), and
+        those of uvicorn.Config. MissingExtra without uvicorn, PortInUse, NotJoined.
+        """
+        await load("asgi", "asgi").serve(self, app, port, host, **options)
 
     async def orbit(self, moon_id: int, seed: Address, timeout: float = JOIN_TIMEOUT_S) -> World:
         """Orbit a moon, of which `seed` is a root; Unreachable after `timeout` seconds."""

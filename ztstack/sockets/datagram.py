@@ -42,6 +42,10 @@ class DatagramEndpoint:
 
     async def send(self, data: bytes, host: str, port: int) -> None:
         """Send one datagram of at most 65507 bytes; NameNotResolved, Unreachable."""
+        self.send_now(data, host, port)
+
+    def send_now(self, data: bytes, host: str, port: int) -> None:
+        """Send one datagram as `send` does; nothing of it needs to wait."""
         if self._closed:
             raise Closed("the UDP endpoint is closed")
         if len(data) > MAX_DATAGRAM:

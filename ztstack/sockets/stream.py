@@ -137,6 +137,14 @@ class Stream:
             self._connection.abort(self._service.driver.now())
             self._service.driver.pump_soon()
 
+    def release(self) -> Connection:
+        """Give the connection to somebody else; this object is closed afterwards."""
+        self._check_open()
+        self._closed = True
+        self._wake()
+        self._service.detach(self._connection)
+        return self._connection
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -1,0 +1,332 @@
+"""asyncio's ways to open connections and servers, inside a network."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from abc import ABC, abstractmethod
+from asyncio import sslproto
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from ztstack.aio.service import Service
+from ztstack.base.errors import InvalidConfig
+from ztstack.sockets.datagram import DatagramEndpoint
+from ztstack.sockets.datagram_transport import DatagramTransport
+from ztstack.sockets.listener import Listener
+from ztstack.sockets.open_sockets import OpenSockets
+from ztstack.sockets.server import Server
+from ztstack.sockets.stream import Stream
+from ztstack.sockets.transport import StreamTransport
+
+CONNECT_TIMEOUT_S: Final = 30.0
+BACKLOG: Final = 128
+READER_LIMIT: Final = 64 * 1024
+
+ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
+Address = tuple[str, int]
+Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
+
+
+class _Tls(sslproto.SSLProtocol):
+    """asyncio's TLS, which also works where the loop's own `start_tls` knows only its sockets."""
+
+    def __init__(
+        self,
+        protocol: asyncio.BaseProtocol,
+        context: ssl.SSLContext,
+        waiter: asyncio.Future[None] | None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        timeouts: tuple[float | None, float | None] = (None, None),
+    ) -> None:
+        self.keep: object = None
+        handshake, shutdown = timeouts
+        super().__init__(
+            asyncio.get_running_loop(),
+            protocol,
+            context,
+            waiter,  # type: ignore[arg-type] # asyncio's own servers pass None
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout=handshake,  # type: ignore[arg-type] # it may be a float
+            ssl_shutdown_timeout=shutdown,
+        )
+
+    def feed(self, data: bytes) -> None:
+        """Take what arrived before TLS had the connection."""
+        view = memoryview(data)
+        while view:
+            buffer = self.get_buffer(len(view))
+            size = min(len(buffer), len(view))
+            buffer[:size] = view[:size]
+            self.buffer_updated(size)
+            view = view[size:]
+
+    def transport(self) -> asyncio.Transport:
+        """Return what the application writes to."""
+        found: asyncio.Transport = self._get_app_transport()  # type: ignore[attr-defined] # 3.11 on
+        return found
+
+
+class Mirror(ABC):
+    """The methods of an event loop that open connections; a node has them too.
+
+    Hosts are IP addresses or node ids. Nothing is ever asked of the system's resolver.
+    """
+
+    _opened: OpenSockets
+
+    @property
+    @abstractmethod
+    def service(self) -> Service: ...
+
+    @abstractmethod
+    async def connect(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = CONNECT_TIMEOUT_S,
+        *,
+        family: int = 0,
+        source: str | None = None,
+        source_port: int = 0,
+    ) -> Stream: ...
+
+    @abstractmethod
+    async def listen(
+        self, port: int, host: str | None = None, backlog: int = BACKLOG
+    ) -> Listener: ...
+
+    @abstractmethod
+    async def datagram(self, port: int = 0, host: str | None = None) -> DatagramEndpoint: ...
+
+    async def create_connection(  # noqa: PLR0913 - as asyncio has it
+        self,
+        protocol_factory: Callable[[], ProtocolT],
+        host: str,
+        port: int,
+        *,
+        ssl: ssl.SSLContext | bool | None = None,
+        server_hostname: str | None = None,
+        local_addr: Address | None = None,
+        family: int = 0,
+        timeout: float | None = CONNECT_TIMEOUT_S,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> tuple[asyncio.Transport, ProtocolT]:
+        """Connect, as the event loop's method of this name; `family` is 0, 4 or 6.
+
+        `timeout` are the seconds for TCP's handshake. Raises NameNotResolved, Unreachable,
+        ConnectRefused, TimeoutError, and ssl.SSLError.
+        """
+        context = _client_context(server_hostname, ssl)
+        source, source_port = local_addr if local_addr is not None else (None, 0)
+        stream = await self.connect(
+            host, port, timeout, family=family, source=source, source_port=source_port
+        )
+        protocol = protocol_factory()
+        if context is None:
+            raw = self._adopt(stream, protocol)
+            raw.begin()
+            # The protocol knows its transport when the caller goes on, as with asyncio.
+            await asyncio.sleep(0)
+            return raw, protocol
+        waiter: asyncio.Future[None] = self.service.driver.loop.create_future()
+        tls = _Tls(
+            protocol,
+            context,
+            waiter,
+            server_hostname=server_hostname if server_hostname is not None else host,
+            timeouts=(ssl_handshake_timeout, ssl_shutdown_timeout),
+        )
+        raw = self._adopt(stream, tls)
+        raw.begin()
+        try:
+            await waiter
+        except BaseException:
+            raw.abort()
+            raise
+        return tls.transport(), protocol
+
+    def _adopt(self, stream: Stream, protocol: asyncio.BaseProtocol) -> StreamTransport:
+        network = stream.network
+        return StreamTransport(self.service, self._opened, network, stream.release(), protocol)
+
+    async def create_server(  # noqa: PLR0913 - as asyncio has it
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: str | None = None,
+        port: int = 0,
+        *,
+        ssl: ssl.SSLContext | None = None,
+        backlog: int = BACKLOG,
+        start_serving: bool = True,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> Server:
+        """Listen, as the event loop's method of this name; without `host` on every address.
+
+        Port 0 picks one. Raises PortInUse, InvalidConfig, NotJoined.
+        """
+        listener = await self.listen(port, host or None, backlog)
+        loop = self.service.driver.loop
+
+        def accepted(stream: Stream) -> StreamTransport:
+            protocol = protocol_factory()
+            if ssl is not None:
+                timeouts = (ssl_handshake_timeout, ssl_shutdown_timeout)
+                protocol = _Tls(protocol, ssl, None, server_side=True, timeouts=timeouts)
+            return self._adopt(stream, protocol)
+
+        server = Server(loop, listener, accepted, self._opened)
+        if start_serving:
+            await server.start_serving()
+        return server
+
+    async def open_connection(  # noqa: PLR0913 - as asyncio has it
+        self,
+        host: str,
+        port: int,
+        *,
+        limit: int = READER_LIMIT,
+        ssl: ssl.SSLContext | bool | None = None,
+        server_hostname: str | None = None,
+        local_addr: Address | None = None,
+        family: int = 0,
+        timeout: float | None = CONNECT_TIMEOUT_S,
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect and return asyncio's own reader and writer; raises as `create_connection`."""
+        loop = self.service.driver.loop
+        reader = asyncio.StreamReader(limit=limit, loop=loop)
+        transport, protocol = await self.create_connection(
+            lambda: asyncio.StreamReaderProtocol(reader, loop=loop),
+            host,
+            port,
+            ssl=ssl,
+            server_hostname=server_hostname,
+            local_addr=local_addr,
+            family=family,
+            timeout=timeout,
+        )
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+    def reader_writer(
+        self, stream: Stream, limit: int = READER_LIMIT
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Turn a stream into asyncio's reader and writer; the stream itself is closed by that."""
+        loop = self.service.driver.loop
+        reader = asyncio.StreamReader(limit=limit, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport = self._adopt(stream, protocol)
+        transport.begin()
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+    async def start_server(  # noqa: PLR0913 - as asyncio has it
+        self,
+        client_connected_cb: Client,
+        host: str | None = None,
+        port: int = 0,
+        *,
+        limit: int = READER_LIMIT,
+        ssl: ssl.SSLContext | None = None,
+        backlog: int = BACKLOG,
+        start_serving: bool = True,
+    ) -> Server:
+        """Listen, and call `client_connected_cb(reader, writer)` for every connection."""
+        loop = self.service.driver.loop
+
+        def protocol() -> asyncio.StreamReaderProtocol:
+            reader = asyncio.StreamReader(limit=limit, loop=loop)
+            return asyncio.StreamReaderProtocol(reader, client_connected_cb, loop=loop)
+
+        return await self.create_server(
+            protocol, host, port, ssl=ssl, backlog=backlog, start_serving=start_serving
+        )
+
+    async def create_datagram_endpoint(
+        self,
+        protocol_factory: Callable[[], ProtocolT],
+        local_addr: tuple[str | None, int] | None = None,
+        remote_addr: Address | None = None,
+    ) -> tuple[DatagramTransport, ProtocolT]:
+        """Bind a UDP port, as the event loop's method of this name.
+
+        With `remote_addr` it sends there by default and hears nobody else. Raises PortInUse,
+        NotJoined, NameNotResolved, Unreachable.
+        """
+        host, port = local_addr if local_addr is not None else (None, 0)
+        peer = None
+        if remote_addr is not None:
+            peer = (_numeric(self.service, remote_addr[0]), remote_addr[1])
+        endpoint = await self.datagram(port, host or None)
+        protocol = protocol_factory()
+        transport = DatagramTransport(
+            self.service.driver.loop, endpoint, protocol, self._opened, peer
+        )
+        transport.begin()
+        await asyncio.sleep(0)
+        return transport, protocol
+
+
+async def start_tls(  # noqa: PLR0913 - as asyncio has it
+    transport: asyncio.Transport,
+    protocol: asyncio.BaseProtocol,
+    context: ssl.SSLContext,
+    *,
+    server_hostname: str | None = None,
+    server_side: bool = False,
+    timeout: float | None = None,
+    early: bytes = b"",
+    keep: object = None,
+) -> asyncio.Transport:
+    """Put a connection under TLS for another protocol, on any event loop.
+
+    The handshake takes `timeout` seconds at most, None means asyncio's 60. `early` is what was
+    received of it already; `keep` lives as long as the connection. Raises ssl.SSLError and
+    ConnectionError.
+    """
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+    tls = _Tls(
+        protocol,
+        context,
+        waiter,
+        server_side=server_side,
+        server_hostname=server_hostname,
+        timeouts=(timeout, None),
+    )
+    tls.keep = keep
+    # What arrives from now on is TLS, and must not come before TLS has begun.
+    transport.pause_reading()
+    transport.set_protocol(tls)
+    loop.call_soon(tls.connection_made, transport)
+    loop.call_soon(tls.feed, early)
+    loop.call_soon(transport.resume_reading)
+    try:
+        await waiter
+    except BaseException:
+        transport.abort()
+        raise
+    return tls.transport()
+
+
+def _client_context(
+    server_hostname: str | None,
+    wanted: ssl.SSLContext | bool | None,  # noqa: FBT001 - as asyncio has it
+) -> ssl.SSLContext | None:
+    if isinstance(wanted, ssl.SSLContext):
+        return wanted
+    if wanted:
+        return ssl.create_default_context()
+    if server_hostname is not None:
+        raise InvalidConfig("server_hostname is only meaningful with ssl")
+    return None
+
+
+def _numeric(service: Service, host: str) -> str:
+    """Return the IP address that a host stands for."""
+    _, ip = service.resolve(host)
+    return str(ipaddress.ip_address(ip))
