@@ -31,6 +31,7 @@ class RootCheck:
     latency_ms: int
     path: str
     seen_as: tuple[str, ...]
+    clock_skew_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,7 @@ class StackEngine:
                 insecure_state=settings.insecure_state,
                 relay=relay,
                 force_relay=settings.relay is not None,
+                port_mapping=settings.port_mapping,
                 moons=moons_of(settings),
                 progress=self._progress.tried,
             )
@@ -232,7 +233,14 @@ class StackEngine:
             tcp_relay=found.tcp_relay,
             tcp_relay_state=found.tcp_relay_state,
             roots=tuple(
-                RootCheck(str(root.address), root.link, root.latency_ms, root.path, root.seen_as)
+                RootCheck(
+                    str(root.address),
+                    root.link,
+                    root.latency_ms,
+                    root.path,
+                    root.seen_as,
+                    root.clock_skew_ms,
+                )
                 for root in found.roots
             ),
         )

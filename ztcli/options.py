@@ -141,6 +141,14 @@ class Common:
             rich_help_panel=_NODE,
         ),
     ] = None
+    port_mapping: Annotated[
+        Flag,
+        typer.Option(
+            "--port-mapping/--no-port-mapping",
+            help="Ask the router for a port (UPnP), so that strangers reach this node.",
+            rich_help_panel=_NODE,
+        ),
+    ] = None
     upstream_proxy: Annotated[Text, typer.Option("--upstream-proxy", hidden=True)] = None
     authorize: Annotated[Flag, typer.Option("--authorize", hidden=True)] = None
     token_file: Annotated[Text, typer.Option("--token-file", hidden=True)] = None
@@ -181,6 +189,7 @@ class Settings:
     bind: tuple[tuple[str, int], ...] = ()
     relay: tuple[str, int] | None = None
     relay_off: bool = False
+    port_mapping: bool = False
     moons: tuple[tuple[int, int], ...] = ()
     timeout: float | None = None
     has_timeout: bool = False
@@ -242,6 +251,7 @@ def settings(common: Common, default_state: Path) -> Settings:
         bind=tuple(parsing.physical(text) for text in common.texts("bind_udp")),
         relay=parsing.relay(common.relay) if common.relay else None,
         relay_off=(common.relay or "").lower() == "off",
+        port_mapping=bool(common.port_mapping),
         moons=tuple(parsing.moon(text) for text in common.texts("moon")),
         timeout=parsing.duration(common.timeout) if common.timeout is not None else None,
         has_timeout=common.timeout is not None,
@@ -350,6 +360,8 @@ def _check_overlay(common: Common, stack: str) -> None:
             raise UsageProblem("--relay belongs to the managed stack, not to the overlay")
         if common.moon:
             raise UsageProblem("--moon belongs to the managed stack, not to the overlay")
+        if common.port_mapping:
+            raise UsageProblem("--port-mapping belongs to the managed stack, not to the overlay")
         return
     for name, value in given.items():
         if value:

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 import ztstack
 from tests.support.cli import Zt, free_port, make_engine
+from tests.support.states import keep_identity
 from tests.support.vectors import load
 from ztcli import parsing
 from ztcli.exit_codes import ExitCode, UsageProblem
 from ztcli.options import Common, settings
-from ztstack.aio.storage import Storage
 from ztstack.crypto.identity import Identity
 
 SECRETS = [case["secret"] for case in load("identity.json")["cases"] if case["kind"] == "valid"]
@@ -24,10 +27,7 @@ MOON = f"{int(KEEPER.address):016x}"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the states of a root, of a moon's root, and of a node."""
     for name, identity in (("root", ROOT), ("keeper", KEEPER), ("node", NODE)):
-        storage = Storage(tmp_path / name)
-        storage.open()
-        storage.save_identity(identity)
-        storage.close()
+        keep_identity(tmp_path / name, identity)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -75,17 +75,6 @@ def test_making_over_a_file_is_refused(zt: Zt, folder: Path) -> None:
     assert ztstack.parse_moon((folder / "mine").read_bytes()).id == 0xAA
 
 
-def test_a_state_in_use_is_not_touched(zt: Zt, folder: Path) -> None:
-    make(zt)
-    storage = Storage(folder / "node")
-    storage.open()
-    try:
-        result = zt("moon", "orbit", f"{MOON}.moon", "--state", "node")
-        assert result.code == ExitCode.STATE_IN_USE
-    finally:
-        storage.close()
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -123,29 +112,38 @@ def test_the_option() -> None:
     assert parsing.moon("0xA1B2C3D4E5@7") == (0xA1B2C3D4E5, 7)
 
 
-def test_a_moon_is_fetched_from_its_seed(tmp_path: Path, folder: Path) -> None:
-    """A root and the moon's own root run; the command asks, keeps and goes."""
-    zt = Zt(tmp_path, make_engine)
+@pytest.fixture
+def ports(zt: Zt, folder: Path) -> tuple[int, int]:
+    """The ports of a root and of a moon's root, whose planet and moon are files in the folder."""
     ports = free_port(), free_port()
     make(zt, ports[1])
     zt("planet", "make", "--root", f"root@127.0.0.1:{ports[0]}", "--sign-with", "root")
-    planet = (folder / "planet").read_bytes()
     assert zt("moon", "orbit", f"{MOON}.moon", "--state", "keeper").code == 0
+    return ports
+
+
+@asynccontextmanager
+async def running_roots(folder: Path) -> AsyncIterator[bytes]:
+    """Run the root and the moon's root; gives the planet."""
+    planet = (folder / "planet").read_bytes()
+    async with AsyncExitStack() as stack:
+        for name, identity in (("root", ROOT), ("keeper", KEEPER)):
+            host = ztstack.Node(ztstack.root_config(folder / name, identity, planet, ()))
+            await stack.enter_async_context(host)
+        yield planet
+
+
+def test_a_moon_is_fetched_from_its_seed(
+    tmp_path: Path, folder: Path, ports: tuple[int, int]
+) -> None:
+    """A root and the moon's own root run; the command asks, keeps and goes."""
+    zt = Zt(tmp_path, make_engine)
 
     async def main() -> tuple[tuple[int, bytes], tuple[int, bytes]]:
-        hosts = [
-            ztstack.Node(ztstack.root_config(folder / name, identity, planet, ()))
-            for name, identity in (("root", ROOT), ("keeper", KEEPER))
-        ]
-        for host in hosts:
-            await host.start()
-        try:
+        async with running_roots(folder):
             found = await asyncio.to_thread(run, "moon", "orbit", MOON, str(KEEPER.address))
             other = "00000000000000bb"
             missing = await asyncio.to_thread(run, "moon", "orbit", other, "--timeout", "2s")
-        finally:
-            for host in hosts:
-                await host.stop()
         return found, missing
 
     def run(*arguments: str) -> tuple[int, bytes]:
@@ -156,6 +154,39 @@ def test_a_moon_is_fetched_from_its_seed(tmp_path: Path, folder: Path) -> None:
     assert found == (0, f"moon {MOON} with 1 roots\n".encode())
     assert missing == (ExitCode.TIMED_OUT, b"")
     assert [moon.id for moon in ztstack.MoonFiles(folder / "node").list()] == [int(MOON, 16)]
+
+
+@pytest.mark.slow  # The node that asks makes an identity.
+@pytest.mark.timeout(120)
+def test_a_running_node_follows(tmp_path: Path, folder: Path, ports: tuple[int, int]) -> None:
+    """By file, by seed, and away again, while a node holds the state directory."""
+    zt = Zt(tmp_path, make_engine)
+
+    def run(*arguments: str) -> None:
+        result = zt("moon", *arguments, "--state", "node")
+        assert result.code == 0, result.stderr
+        assert result.stderr == "the running node follows within seconds\n"
+
+    async def main() -> None:
+        async with running_roots(folder) as planet:
+            config = ztstack.NodeConfig(state=folder / "node", planet=planet)
+            async with ztstack.Node(config) as node:
+
+                async def seen(moons: list[int]) -> None:
+                    deadline = time.monotonic() + 8.0
+                    for _ in iter(lambda: [moon.id for moon in node.moons()], moons):
+                        assert time.monotonic() < deadline
+                        await asyncio.sleep(0.02)
+                    assert node.service.node.switch.is_upstream(KEEPER.address) is bool(moons)
+
+                await asyncio.to_thread(run, "orbit", f"{MOON}.moon")
+                await seen([int(MOON, 16)])
+                await asyncio.to_thread(run, "deorbit", MOON)
+                await seen([])
+                await asyncio.to_thread(run, "orbit", MOON)
+                await seen([int(MOON, 16)])
+
+    asyncio.run(main())
 
 
 def test_a_root_that_nobody_names(folder: Path) -> None:

@@ -135,7 +135,7 @@ def test_tcp_refused(zt: Zt) -> None:
         ["ping", NODE, "--tcp", "80", "--icmp"],
         ["ping", NODE, "--tcp", "80", "--size", "9"],
         ["ping", NODE, "--tcp", "0"],
-        ["ping", NODE, "--stack", "overlay", "-n", "1", "--transport", "inmem"],
+        ["ping", NODE, "--icmp", "--stack", "overlay", "-n", "1", "--transport", "inmem"],
         ["netcheck", "--stack", "overlay", "-n", "1", "--transport", "inmem"],
         ["netcheck", "--every", "off"],
     ],
@@ -159,12 +159,15 @@ def test_netcheck(zt: Zt) -> None:
         "port map   none",
         "tcp relay  204.80.128.1:443 not in use",
         "root       62f865ae71 DIRECT 203.0.113.7:9993 12 ms sees 198.51.100.4:41211",
+        "clock skew 0.2 s",
     ]
 
 
 def test_netcheck_with_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ztcli.commands.netcheck.PATIENCE_S", 0.0)
-    silent = dataclasses.replace(ROOT, link="relay", latency_ms=-1, path="", seen_as=())
+    silent = dataclasses.replace(
+        ROOT, link="relay", latency_ms=-1, path="", seen_as=(), clock_skew_ms=None
+    )
     found = dataclasses.replace(
         CHECK, udp=False, ipv4=False, nat="unknown", external=(), tcp_relay="", roots=(silent,)
     )

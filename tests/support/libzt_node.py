@@ -75,6 +75,27 @@ class LibztNode:
         address: str = self.expect("address", seconds)["address"]
         return address
 
+    def wait_path(self, node: str, path: str, seconds: float) -> float:
+        """Wait until the library has a path to a node; return how long it took."""
+        began = time.monotonic()
+        with self._changed:
+            while not any(
+                one["event"] == "peer" and one["id"] == node and path in one["paths"]
+                for one in self._events
+            ):
+                rest = began + seconds - time.monotonic()
+                if rest <= 0 or not self._changed.wait(rest):
+                    peers = [one for one in self._events if one["event"] == "peer"]
+                    raise ProcessFailure(f"libzt: no path {path} in {seconds:.0f} s: {peers}")
+        return time.monotonic() - began
+
+    def paths(self, node: str) -> list[str]:
+        """Return the paths to a node when the library last spoke of it."""
+        with self._changed:
+            told = [one for one in self._events if one["event"] == "peer" and one["id"] == node]
+        found: list[str] = told[-1]["paths"] if told else []
+        return found
+
     def begin(self, do: str, **values: object) -> int:
         """Send a command and return its tag."""
         assert self._process.stdin is not None
@@ -104,16 +125,16 @@ class LibztNode:
 
 @contextmanager
 def libzt_node(
-    version: str, machine: Machine, home: Path, planet: Path, network: str
+    version: str, machine: Machine, home: Path, planet: Path, network: str, port: int = 0
 ) -> Iterator[LibztNode]:
-    """Start a node of the official library and kill it at the end."""
+    """Start a node of the official library and kill it at the end; with `port`, hear of peers."""
     found = libzt.library(version)
     home.mkdir(parents=True, exist_ok=True)
     paths = (found.stubs, found.library, home, planet)
     errors = home.with_suffix(".err")
     with errors.open("wb") as stderr:
         process = machine.popen(
-            [sys.executable, str(_SCRIPT), *(str(path) for path in paths), network],
+            [sys.executable, str(_SCRIPT), *(str(path) for path in paths), network, str(port)],
             stdin=subprocess.PIPE,
             stderr=stderr,
         )

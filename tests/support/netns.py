@@ -6,6 +6,7 @@ Every name carries the process id of its maker: what a killed run left is swept 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import shutil
@@ -79,6 +80,11 @@ class Machine:
             [*self.wrap, *argv], stdin=stdin, stdout=stdout, stderr=stderr, env=env
         )
 
+    def sent_bytes(self) -> int:
+        """Return how much has left by its interface."""
+        told = self.run(["ip", "-j", "-s", "link", "show", "eth0"], seconds=_ENTRY_SECONDS)
+        return int(json.loads(told.stdout)[0]["stats64"]["tx"]["bytes"])
+
     def command(self, *argv: str) -> None:
         """Run a short administrative command that must succeed, such as `iptables`."""
         if shutil.which(argv[0]) is None:
@@ -149,6 +155,10 @@ class Lan:
         masquerade = ("-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-j", "MASQUERADE")
         router.command("iptables", *masquerade, *(("--random-fully",) if symmetric else ()))
         return inside
+
+    def router_of(self, inside: Machine) -> Machine:
+        """Return the router before a machine that was made by `behind_nat`."""
+        return next(one for one in self.machines if one.name == f"{inside.name}r")
 
 
 @contextmanager

@@ -129,7 +129,7 @@ class OsDatagrams(asyncio.DatagramProtocol):
         self._transport.close()
 
 
-ROOT = RootCheck("62f865ae71", "direct", 12, "203.0.113.7/9993", ("198.51.100.4/41211",))
+ROOT = RootCheck("62f865ae71", "direct", 12, "203.0.113.7/9993", ("198.51.100.4/41211",), 240)
 CHECK = NetCheck(
     udp=True,
     ipv4=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -67,22 +67,48 @@ def orbit(env: Environment, settings: Settings, options: OrbitOptions) -> ExitCo
     moon_id, seed = parsing.moon(f"{options.moon}@{options.seed}" if options.seed else options.moon)
     if settings.is_overlay:
         raise UsageProblem("moons belong to the managed stack, not to the overlay")
+    import ztstack
+
     progress = Progress(env, settings)
+    # A node that runs there goes on; another one, of which nothing is kept, asks for it.
+    files = ztstack.MoonFiles(settings.state) if settings.state is not None else None
+    keeper = files if files is not None and files.is_in_use() else None
+    asking = _as_a_guest(settings) if keeper is not None else settings
+    if keeper is not None:
+        # Two nodes with one identity would take the answers from each other.
+        others = {k: v for k, v in env.variables.items() if k != "ZT_IDENTITY_SECRET"}
+        env = replace(env, variables=others)
 
     async def main() -> ExitCode:
-        import ztstack
         from ztcli.engine_stack import StackEngine
 
-        async with StackEngine(env, settings) as engine:
+        async with StackEngine(env, asking) as engine:
             await engine.wait_online()
             progress.show(f"asking {seed:010x} for the moon {moon_id:016x}")
             try:
                 moon = await engine.node.orbit(moon_id, ztstack.Address(seed), WAIT_S)
             finally:
                 progress.clear()
+        if keeper is not None:
+            keeper.add(moon.serialize())
+            _say_followed(env, settings)
         return _show_orbit(env, settings, moon.id, len(moon.roots))
 
     return runner.run(env, main, settings.total_timeout())
+
+
+def _as_a_guest(settings: Settings) -> Settings:
+    """Return the settings for a node with another identity under the same planet."""
+    state = _state(settings)
+    files = (settings.planet, state / "planet", state / "roots")
+    planet = next((file for file in files if file is not None and file.is_file()), None)
+    quiet = max(settings.quiet, 1)
+    return replace(settings, state=None, identity_file="", bind=(), planet=planet, quiet=quiet)
+
+
+def _say_followed(env: Environment, settings: Settings) -> None:
+    if not settings.quiet:
+        env.say("the running node follows within seconds")
 
 
 def _add(env: Environment, settings: Settings, path: Path) -> ExitCode:
@@ -93,7 +119,10 @@ def _add(env: Environment, settings: Settings, path: Path) -> ExitCode:
             data = stream.read(_FILE_LIMIT)
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}", ExitCode.CANNOT_READ) from error
-    moon = ztstack.MoonFiles(_state(settings)).add(data)
+    files = ztstack.MoonFiles(_state(settings))
+    moon = files.add(data)
+    if files.is_in_use():
+        _say_followed(env, settings)
     return _show_orbit(env, settings, moon.id, len(moon.roots))
 
 
@@ -109,8 +138,11 @@ def deorbit(env: Environment, settings: Settings, options: DeorbitOptions) -> Ex
     import ztstack
 
     moon_id, _ = parsing.moon(options.moon)
-    if not ztstack.MoonFiles(_state(settings)).remove(moon_id):
+    files = ztstack.MoonFiles(_state(settings))
+    if not files.remove(moon_id):
         raise UsageProblem(f"the moon {moon_id:016x} is not orbited", "see: zt moon list")
+    if files.is_in_use():
+        _say_followed(env, settings)
     if settings.json:
         print_record(env, "moon", {"id": f"{moon_id:016x}", "orbited": False})
     else:

@@ -94,6 +94,10 @@ def _show(env: Environment, settings: Settings, found: NetCheck) -> None:
         if root.seen_as:
             words.append(f"sees {colon_form(root.seen_as[-1])}")
         lines.append(("root", " ".join(words)))
+    skews = [root.clock_skew_ms for root in found.roots if root.clock_skew_ms is not None]
+    if skews:
+        # The middle one: a root may be wrong itself.
+        lines.append(("clock skew", f"{sorted(skews)[len(skews) // 2] / 1000:.1f} s"))
     for key, value in lines:
         env.print(f"{key:10} {value}")
 

@@ -192,7 +192,9 @@ def run_root(env: Environment, settings: Settings, options: RootOptions) -> Exit
         planet = _planet_data(settings, None) if kept else None
         bind = tuple(ztstack.Endpoint.parse(f"{host}/{port}") for host, port in settings.bind)
         config = ztstack.root_config(state, identity, planet, bind)
-        node = ztstack.Node(replace(config, moons=moons_of(settings)))
+        node = ztstack.Node(
+            replace(config, moons=moons_of(settings), port_mapping=settings.port_mapping)
+        )
         await node.start()
         try:
             status = node.status()

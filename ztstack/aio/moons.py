@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
 
 from ztstack.aio.storage import Storage
 from ztstack.base.address import Address
-from ztstack.base.errors import DecodeError, InvalidConfig, Unreachable
+from ztstack.base.errors import DecodeError, InvalidConfig, StateInUse, StorageError, Unreachable
 from ztstack.vl1.switch import Switch
 from ztstack.wire.world import World
+
+FOLLOW_S: Final = 2.0
+"""How often a running node looks into its folder of moons."""
+
+_log = logging.getLogger("ztstack")
 
 
 def parse_moon(data: bytes) -> World:
@@ -26,19 +33,20 @@ def parse_moon(data: bytes) -> World:
 
 def load_moons(storage: Storage) -> list[World]:
     """Return the moons that are kept; a file that holds another one than its name is left out."""
-    found = []
-    for moon_id, data in storage.moons():
-        try:
-            moon = parse_moon(data)
-        except InvalidConfig:
-            continue
-        if moon.id == moon_id:
-            found.append(moon)
-    return found
+    found = (_moon_of(moon_id, data) for moon_id, data in storage.moons())
+    return [moon for moon in found if moon is not None]
+
+
+def _moon_of(moon_id: int, data: bytes) -> World | None:
+    try:
+        moon = parse_moon(data)
+    except InvalidConfig:
+        return None
+    return moon if moon.id == moon_id else None
 
 
 class MoonFiles:
-    """The moons of a node that is not running."""
+    """The moons of a node, which takes changes up within FOLLOW_S if it is running."""
 
     def __init__(self, state: Path) -> None:
         self._storage = Storage(state)
@@ -47,24 +55,29 @@ class MoonFiles:
         return load_moons(self._storage)
 
     def add(self, data: bytes) -> World:
-        """Keep the content of a moon file; StateInUse if a node runs there."""
+        """Keep the content of a moon file."""
         moon = parse_moon(data)
-        self._storage.open()
-        try:
-            self._storage.save_moon(moon.id, moon.serialize())
-        finally:
+        if not self.is_in_use():
+            # This makes the folders.
+            self._storage.open()
             self._storage.close()
+        self._storage.save_moon(moon.id, moon.serialize())
         return moon
 
     def remove(self, moon_id: int) -> bool:
-        """Forget a moon; False if there was none, StateInUse if a node runs there."""
+        """Forget a moon; False if there was none."""
+        return self._storage.remove_moon(moon_id)
+
+    def is_in_use(self) -> bool:
+        """Tell whether a node runs there, which will follow."""
         if not self._storage.folder.is_dir():
             return False
-        self._storage.open()
         try:
-            return self._storage.remove_moon(moon_id)
-        finally:
-            self._storage.close()
+            self._storage.open()
+        except StateInUse:
+            return True
+        self._storage.close()
+        return False
 
 
 class KeptWorlds:
@@ -74,13 +87,35 @@ class KeptWorlds:
         self._switch = switch
         self._storage = storage
         self._arrived = asyncio.Event()
+        # What the folder held at the last look.
+        self._files: dict[int, bytes] = {}
 
     def load(self, now: int, wanted: Iterable[tuple[int, Address]]) -> None:
         """Take what is kept, and want what is configured."""
-        for moon in load_moons(self._storage) if self._storage is not None else ():
-            self._switch.load_moon(now, moon)
+        self.look(now)
         for moon_id, seed in wanted:
             self._switch.orbit(now, moon_id, seed)
+
+    async def follow(self, now: Callable[[], int], changed: Callable[[], None]) -> None:
+        """Take up for ever what others do in the folder, and tell when something changed."""
+        while self._storage is not None:
+            await asyncio.sleep(FOLLOW_S)
+            try:
+                if self.look(now()):
+                    changed()
+            except (InvalidConfig, StorageError) as error:
+                _log.warning("%s", error)
+
+    def look(self, now: int) -> bool:
+        """Take up what was put into the folder or taken out; return whether that matters."""
+        files = dict(self._storage.moons()) if self._storage is not None else {}
+        before, self._files = self._files, files
+        matters = [self._switch.deorbit(now, gone) for gone in before.keys() - files.keys()]
+        for moon_id, data in files.items():
+            moon = _moon_of(moon_id, data) if before.get(moon_id) != data else None
+            if moon is not None:
+                matters.append(self._switch.load_moon(now, moon))
+        return any(matters)
 
     def orbit(self, now: int, moon_id: int, seed: Address) -> None:
         self._switch.orbit(now, moon_id, seed)

@@ -27,13 +27,17 @@ class Nat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RootReport:
-    """One root: `path` is IP/PORT or empty, `seen_as` our addresses there, the newest last."""
+    """One root: `path` is IP/PORT or empty, `seen_as` our addresses there, the newest last.
+
+    `clock_skew_ms` is by how much its clock is ahead of ours, None if it did not say.
+    """
 
     address: Address
     link: str
     latency_ms: int
     path: str
     seen_as: tuple[str, ...]
+    clock_skew_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ def net_report(
                 -1 if root.latency_ms is None else root.latency_ms,
                 str(root.paths[0]) if root.paths else "",
                 tuple(dict.fromkeys(str(sighting.claimed) for sighting in root.sightings)),
+                root.clock_ahead_ms,
             )
             for root in roots
         ),

@@ -139,7 +139,6 @@ class Service:
         self._validating = asyncio.Lock()
         self._details: dict[NetworkId, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._saver: asyncio.Task[None] | None = None
         self._watch: InterfaceWatch | None = None
         self._port_mapping: PortMapping | None = None
         self._local_conf = LocalConf()
@@ -173,7 +172,8 @@ class Service:
                 self._storage.close()
             raise
         self._driver = driver
-        self._saver = asyncio.create_task(self._save_regularly())
+        self._spawn(self._save_regularly())
+        self._spawn(self.worlds.follow(self.clock.now, driver.pump_soon))
 
     def _start_node(self, driver: Driver, identity: Identity, world: World, *, lab: bool) -> None:
         now = self.clock.now()
@@ -311,10 +311,6 @@ class Service:
         return official_planet()
 
     async def stop(self) -> None:
-        if self._saver is not None:
-            self._saver.cancel()
-            await asyncio.wait((self._saver,))
-            self._saver = None
         for task in self._tasks:
             task.cancel()
         if self._tasks:

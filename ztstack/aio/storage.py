@@ -163,10 +163,12 @@ class Storage:
 
     def remove_moon(self, moon_id: int) -> bool:
         """Forget a moon; False if none was kept under that id."""
-        path = self.folder / "moons.d" / f"{moon_id:016x}.moon"
-        if not path.exists():
+        try:
+            (self.folder / "moons.d" / f"{moon_id:016x}.moon").unlink()
+        except FileNotFoundError:
             return False
-        path.unlink()
+        except OSError as error:
+            raise StorageError(f"{self.folder}: {error.strerror}") from error
         return True
 
     def load_port(self) -> int:

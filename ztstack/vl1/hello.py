@@ -154,6 +154,7 @@ class HelloExchange:
         if hello.destination is not None and not header.hops:
             scope = self._report(now, peer.address, key, hello.destination)
         self._answer(now, peer, key, header, hello)
+        peer.clock_ahead_ms = hello.timestamp_ms - now // 1000
         peer.set_version(hello.protocol, hello.major, hello.minor, hello.revision)
         return peer, scope
 

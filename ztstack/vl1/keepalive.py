@@ -28,6 +28,9 @@ UPSTREAM_LOST_US: Final = 12 * SECOND
 FIRST_HELLOS_US: Final = (0, SECOND // 4, SECOND, 2 * SECOND, 3 * SECOND, 5 * SECOND)
 """When upstreams are greeted after the start, until one answers; stock nodes wait 5 s."""
 ALWAYS_CONTACT_US: Final = 28 * SECOND
+RETURN_GREETINGS: Final = 32
+"""Peers of an earlier run that are greeted at the start: stock nodes would go on sending to the
+port of that run until they have heard nothing from there for 19 s or longer."""
 
 
 class KeepAlive:
@@ -72,6 +75,8 @@ class KeepAlive:
 
     def handle_timer(self, now: int) -> None:
         if self._first < len(FIRST_HELLOS_US) and self._first_at() <= now:
+            if self._first == 0:
+                self._greet_known(now)
             while self._first < len(FIRST_HELLOS_US) and self._first_at() <= now:
                 self._first += 1
             for address in self._topology.roots:
@@ -83,6 +88,18 @@ class KeepAlive:
             self._tick(now)
         if self._watch_at <= now:
             self._watch_at = self._watch(now)
+
+    def _greet_known(self, now: int) -> None:
+        topology = self._topology
+        if topology.am_upstream:
+            return  # Its clients look after it, and they are many.
+        silent = [
+            peer
+            for peer in topology.peers.values()
+            if peer.cached and not peer.entries and peer.address not in topology.roots
+        ]
+        for peer in silent[:RETURN_GREETINGS]:
+            self._contact.greet(now, peer, peer.cached)
 
     def _watch(self, now: int) -> int:
         """Ask the best upstream for a sign of life; return when to look again."""

@@ -77,6 +77,7 @@ class Peer:
         "address",
         "addresses_out",
         "cached",
+        "clock_ahead_ms",
         "created",
         "entries",
         "identity",
@@ -102,6 +103,7 @@ class Peer:
         self.entries: list[PathEntry] = []
         self.cached: list[Endpoint] = []
         self.created = now
+        self.clock_ahead_ms: int | None = None
         self.last_receive = NEVER
         self.last_nontrivial = NEVER
         self.last_trust = NEVER

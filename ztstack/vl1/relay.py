@@ -7,7 +7,7 @@ from typing import Final
 from ztstack.base.address import Address
 from ztstack.base.codec import Writer
 from ztstack.base.errors import Drop
-from ztstack.base.limits import RateGate
+from ztstack.base.limits import BoundedMap
 from ztstack.base.timers import SECOND
 from ztstack.base.trace import Tracer
 from ztstack.vl1.outbox import Outbox
@@ -20,6 +20,9 @@ from ztstack.wire.verbs import Verb
 
 HOP_LIMIT: Final = 3
 UNITE_US: Final = 30 * SECOND
+UNITE_AGAIN_US: Final = 1 * SECOND
+"""From a pair's first introduction to its second: who had to ask for the other's identity first
+could not use the first one, and official nodes do not keep it."""
 UNITE_PAIRS: Final = 65_536
 _SCOPES: Final = range(7, -1, -1)
 
@@ -31,8 +34,9 @@ class Relay:
         self._topology = topology
         self._outbox = outbox
         self._tracer = tracer
-        self._unite: RateGate[tuple[Address, Address, Path | None, Path | None]] = RateGate(
-            UNITE_US, UNITE_PAIRS
+        # When each pair may be introduced again.
+        self._unite: BoundedMap[tuple[Address, Address, Path | None, Path | None], int] = (
+            BoundedMap(UNITE_PAIRS)
         )
 
     def forward(
@@ -80,7 +84,9 @@ class Relay:
             one, two = sender, destination
         # A pair of which one has moved is introduced again at once.
         key = (one.address, two.address, one.best_path(now), two.best_path(now))
-        if self._unite.allow(now, key):
+        due = self._unite.get(key)
+        if due is None or now >= due:
+            self._unite.set(key, now + (UNITE_AGAIN_US if due is None else UNITE_US))
             self._introduce(now, sender, destination)
 
     def _introduce(self, now: int, a: Peer, b: Peer) -> None:

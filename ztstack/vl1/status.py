@@ -16,7 +16,8 @@ class PeerStatus(NamedTuple):
     """A peer for people: `version` is empty and `latency_ms` None while they are unknown.
 
     `silence_us` is how long ago it spoke, None if it never did. The best path is a tunnel if its
-    datagrams go by way of a TCP relay. `sightings` are our addresses as the peer sees them.
+    datagrams go by way of a TCP relay. `sightings` are our addresses as the peer sees them, and
+    `clock_ahead_ms` is by how much its clock was ahead of ours when it last said so.
     """
 
     address: Address
@@ -26,6 +27,7 @@ class PeerStatus(NamedTuple):
     silence_us: int | None
     is_tunnelled: bool
     sightings: tuple[Sighting, ...]
+    clock_ahead_ms: int | None
 
 
 def peer_statuses(topology: Topology, surface: Surface, now: int) -> list[PeerStatus]:
@@ -47,6 +49,7 @@ def peer_statuses(topology: Topology, surface: Surface, now: int) -> list[PeerSt
                 None if peer.last_receive == NEVER else now - peer.last_receive,
                 bool(paths) and paths[0].key.socket == ALL_SOCKETS,
                 tuple(sightings.get(peer.address, ())),
+                peer.clock_ahead_ms,
             )
         )
     return result
