@@ -86,6 +86,10 @@ DIFFERENT = {
     "expected-reply table 256 x 32": "8192 whole packet ids, each for 60 s; the oldest goes first",
     "use of a path that is silent, up to 243 s": "0.9 s after something was sent there that nobody"
     " answered, packets go by way of a relay until somebody does (tests/unit/vl1/test_dead_paths)",
+    "first RENDEZVOUS of a pair": "said again after 1 s, as stock nodes drop what is about a peer"
+    " whose identity they have not learned yet",
+    "peers of an earlier run": "32 of them are greeted at the start, for stock nodes stay with the"
+    " old port for up to a minute",
     "confirm-HELLO sent once": "once more after 0.5 s, as either way may lose it",
     "upstream keep-alive by WHOIS every 5 s": "ECHO every 3 s to the best, every 10 s to others",
     "RENDEZVOUS record lifetime 240 000 ms": "the gate of 30 s is bounded by its size",
