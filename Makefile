@@ -29,6 +29,8 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.bench.stream
 	$(BIN)/python -m tests.bench.startup
 	$(BIN)/python -m tests.bench.root
+	$(BIN)/python -m tests.bench.controller
+	$(BIN)/python -m tests.bench.rules
 
 demo: $(STAMP)
 	docs/demo.sh

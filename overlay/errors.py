@@ -1,39 +1,37 @@
-"""Exceptions of the legacy engine; asyncio users catch the builtin ones."""
+"""Exceptions of the overlay: those of the stack, since its streams are the stack's TCP."""
 
 from __future__ import annotations
 
+from ztstack.base.errors import (
+    Closed,
+    ConnectRefused,
+    ConnectReset,
+    DecodeError,
+    IdentityError,
+    InvalidConfig,
+    NameNotResolved,
+    NotJoined,
+    PortInUse,
+    StateInUse,
+    StorageError,
+    Unreachable,
+    ZtError,
+)
 
-class OverlayError(Exception):
-    """Whatever this package raises on purpose."""
+OverlayError = ZtError
 
-
-class InvalidConfig(OverlayError, ValueError):
-    """A setting is not valid."""
-
-
-class NameNotResolved(OverlayError, OSError):
-    """A host is neither a node id nor a mapped address."""
-
-
-class Unreachable(OverlayError, OSError):
-    """Nobody knows where the node is."""
-
-
-class ConnectRefused(OverlayError, ConnectionRefusedError):
-    """The node has nothing listening there."""
-
-
-class ConnectReset(OverlayError, ConnectionResetError):
-    """The node broke the connection off."""
-
-
-class PortInUse(OverlayError, OSError):
-    """Another socket of this engine holds the port."""
-
-
-class Closed(OverlayError):
-    """The object was closed and is used again."""
-
-
-class MalformedMessage(OverlayError, ValueError):
-    """Bytes that are no message; never leaves the package."""
+__all__ = [
+    "Closed",
+    "ConnectRefused",
+    "ConnectReset",
+    "DecodeError",
+    "IdentityError",
+    "InvalidConfig",
+    "NameNotResolved",
+    "NotJoined",
+    "OverlayError",
+    "PortInUse",
+    "StateInUse",
+    "StorageError",
+    "Unreachable",
+]

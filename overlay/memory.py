@@ -1,51 +1,140 @@
-"""The in-process transport: engines of one process, one hub for each network."""
+"""The in-process transport: nodes of one process, joined by a link that may lose and delay."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
+import threading
 from collections.abc import Callable
+from typing import Final
 
-from overlay.errors import PortInUse, Unreachable
-from overlay.messages import Message
+from overlay.errors import InvalidConfig, PortInUse
+from overlay.messages import Place
 
-Receiver = Callable[[Message], None]
-_hubs: dict[int, dict[int, MemoryTransport]] = {}
+Receive = Callable[[bytes, Place], None]
+MAX_FLYING: Final = 4096
+"""Frames on their way to one node; what is more is lost, as on any link."""
+
+
+class MemoryNetwork:
+    """A link that nodes of this process share: `OverlayConfig(memory=link)`.
+
+    Frames are lost with probability `loss` and take `latency` seconds, and up to `jitter` more,
+    in which case they may overtake one another. The same `seed` loses the same frames. On a loop
+    in virtual time (`overlay.testing`) nothing waits, and runs are alike to the microsecond.
+    """
+
+    def __init__(
+        self, *, loss: float = 0.0, latency: float = 0.0, jitter: float = 0.0, seed: int = 1
+    ) -> None:
+        if not 0 <= loss < 1 or latency < 0 or jitter < 0:
+            raise InvalidConfig("loss is from 0 to below 1; latency and jitter are not negative")
+        self.loss = loss
+        self.latency = latency
+        self.jitter = jitter
+        self.sent = 0
+        self.lost = 0
+        self._random = random.Random(seed)  # noqa: S311 - a simulation, not a secret
+        self._lock = threading.Lock()
+        self._members: dict[int, MemoryTransport] = {}
+
+    def attach(self, node: int, transport: MemoryTransport) -> None:
+        with self._lock:
+            if node in self._members:
+                raise PortInUse(f"node {node:010x} runs already in this process")
+            self._members[node] = transport
+
+    def detach(self, node: int, transport: MemoryTransport) -> None:
+        with self._lock:
+            if self._members.get(node) is transport:
+                del self._members[node]
+
+    def has(self, node: int) -> bool:
+        with self._lock:
+            return node in self._members
+
+    def carry(self, source: int, destination: int, frame: bytes) -> None:
+        """Take a frame; whether it arrives is seen later, as everywhere."""
+        with self._lock:
+            self.sent += 1
+            member = self._members.get(destination)
+            lost = self.loss and self._random.random() < self.loss
+            delay = self.latency + (self._random.random() * self.jitter if self.jitter else 0.0)
+            if lost:
+                self.lost += 1
+        if member is not None and not lost:
+            member.deliver(frame, place_of(source), delay)
+
+
+SHARED: Final = MemoryNetwork()
+"""Where nodes meet that were not given a link of their own."""
+
+
+def place_of(node: int) -> Place:
+    """Return the place of a node on a link in memory, which has no addresses: its number."""
+    return f"node-{node:010x}", 0
 
 
 class MemoryTransport:
-    """Reaches the other engines of this process that are on the same network."""
+    """One node's end of a link."""
 
-    local = ""
+    locals: tuple[Place, ...] = ()
+    is_loopback = False
 
-    def __init__(self, network: int, node: int) -> None:
+    def __init__(self, network: MemoryNetwork, node: int) -> None:
         self._network = network
         self._node = node
-        self._receiver: Receiver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._receive: Receive | None = None
+        self._flying = 0
 
-    async def start(self, receiver: Receiver) -> None:
-        hub = _hubs.setdefault(self._network, {})
-        if self._node in hub:
-            raise PortInUse(f"node {self._node:010x} runs already in this process")
-        self._receiver = receiver
+    async def start(self, receive: Receive) -> None:
+        self._network.attach(self._node, self)
+        self._receive = receive
         self._loop = asyncio.get_running_loop()
-        hub[self._node] = self
 
     async def stop(self) -> None:
-        hub = _hubs.get(self._network, {})
-        if hub.get(self._node) is self:
-            del hub[self._node]
-        if not hub:
-            _hubs.pop(self._network, None)
-        self._receiver = None
+        self._network.detach(self._node, self)
+        self._receive = None
+        self._loop = None
+        self._flying = 0
 
-    def send(self, message: Message) -> None:
-        """Deliver at the next turn of the other engine's loop."""
-        peer = _hubs.get(self._network, {}).get(message.destination)
-        if peer is None or peer._loop is None:  # noqa: SLF001 - the same class
-            raise Unreachable(f"{message.destination:010x}: is not in this process")
-        peer._loop.call_soon_threadsafe(peer._deliver, message)  # noqa: SLF001
+    def place_of(self, node: int) -> Place | None:
+        """Return where a node is that nobody told of: who is on the link is found by number."""
+        return place_of(node) if self._network.has(node) else None
 
-    def _deliver(self, message: Message) -> None:
-        if self._receiver is not None:
-            self._receiver(message)
+    def send(self, frame: bytes, place: Place) -> None:
+        self._network.carry(self._node, int(place[0].removeprefix("node-"), 16), frame)
+
+    def deliver(self, frame: bytes, source: Place, delay: float) -> None:
+        """Hand a frame over at a later turn of this node's loop; any thread may call."""
+        loop = self._loop
+        if loop is None or self._flying >= MAX_FLYING:
+            return
+        self._flying += 1
+        if _is_running(loop):
+            self._schedule(loop, frame, source, delay)
+            return
+        with contextlib.suppress(RuntimeError):  # That loop is closed: nobody is there.
+            loop.call_soon_threadsafe(self._schedule, loop, frame, source, delay)
+
+    def _schedule(
+        self, loop: asyncio.AbstractEventLoop, frame: bytes, source: Place, delay: float
+    ) -> None:
+        if delay:
+            loop.call_later(delay, self._arrived, frame, source)
+        else:
+            loop.call_soon(self._arrived, frame, source)
+
+    def _arrived(self, frame: bytes, source: Place) -> None:
+        self._flying = max(0, self._flying - 1)
+        if self._receive is not None:
+            self._receive(frame, source)
+
+
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False

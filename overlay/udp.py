@@ -1,110 +1,145 @@
-"""The transport over the operating system's UDP; neither encrypted nor authenticated."""
+"""The transport over the operating system's UDP, IPv4 and IPv6; loopback unless told otherwise."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import errno
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, cast
 
-from overlay.errors import InvalidConfig, MalformedMessage, PortInUse, Unreachable
-from overlay.messages import Kind, Message
-from overlay.registry import Registry
+from overlay.errors import InvalidConfig, PortInUse
+from overlay.messages import Place
 
-Receiver = Callable[[Message], None]
+Receive = Callable[[bytes, Place], None]
+LOOPBACK: Final = ("127.0.0.1", "::1")
+BUFFER_BYTES: Final = 4 << 20
+MAX_UNSENT: Final = 1 << 20
+"""Bytes that wait for a socket of ours; what is more is lost."""
+_TRIES: Final = 16
+
+
+class _Sender(Protocol):
+    """A transport of asyncio or uvloop, with what both have and asyncio's class lacks."""
+
+    def sendto(self, data: bytes, addr: Place) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+    def get_extra_info(self, name: str) -> tuple[str, int]: ...
+    def close(self) -> None: ...
 
 
 class _Protocol(asyncio.DatagramProtocol):
-    def __init__(self, owner: UdpTransport) -> None:
-        self._owner = owner
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._owner.received(data, addr)
+        self._receive(data, addr[:2])
+
+    def error_received(self, exc: Exception) -> None:
+        """Pass over what ICMP says: it is about one of many peers, and anybody can send it."""
 
 
 class UdpTransport:
-    """Sends messages to where nodes were heard last, or where we were told they are."""
+    """Sockets with one port on all addresses that are to be bound."""
 
-    def __init__(
-        self,
-        network: int,
-        node: int,
-        registry: Registry,
-        port: int = 0,
-        advertise: tuple[str, int] | None = None,
-    ) -> None:
-        self._network = network
-        self._node = node
-        self._registry = registry
-        self._port = port
-        self._advertise = advertise
-        self._receiver: Receiver | None = None
-        self._transport: asyncio.DatagramTransport | None = None
-        self.malformed = 0
-
-    async def start(self, receiver: Receiver) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            self._transport, _ = await loop.create_datagram_endpoint(
-                lambda: _Protocol(self),
-                local_addr=("0.0.0.0", self._port),  # noqa: S104
-            )
-        except OSError as error:
-            raise PortInUse(f"UDP port {self._port}: {error.strerror}") from error
-        self._receiver = receiver
-        for node in self._registry.known():
-            with contextlib.suppress(Unreachable):
-                self.send(self._hello(Kind.HELLO, node))
-
-    async def stop(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
-        self._receiver = None
+    def __init__(self, port: int = 0, bind: Sequence[Place] = ()) -> None:
+        for host, own in bind:
+            check_ip(host)
+            if own and port and own != port:
+                raise InvalidConfig(f"two UDP ports are asked for: {own} and {port}")
+        self._hosts = tuple(dict.fromkeys(host for host, _ in bind)) or LOOPBACK
+        self._may_lack = not bind
+        self._port = port or next((own for _, own in bind if own), 0)
+        self._transports: dict[int, _Sender] = {}
+        self.unsent = 0
 
     @property
-    def local(self) -> str:
-        if self._transport is None:
-            return ""
-        host, port = self._transport.get_extra_info("sockname")[:2]
-        return f"{host}:{port}"
+    def is_loopback(self) -> bool:
+        return all(ipaddress.ip_address(host).is_loopback for host in self._hosts)
 
-    def send(self, message: Message) -> None:
-        place = self._registry.place(message.destination)
-        if place is None or self._transport is None:
-            raise Unreachable(f"{message.destination:010x}: nobody told where it is; see --peer")
-        self._transport.sendto(message.encode(), place)
+    async def start(self, receive: Receive) -> None:
+        """Bind; with port 0 a port is looked for that is free on every address."""
+        for attempt in range(_TRIES):
+            try:
+                await self._bind(receive)
+            except OSError as error:
+                await self.stop()
+                if self._port or error.errno != errno.EADDRINUSE or attempt + 1 == _TRIES:
+                    raise PortInUse(f"UDP port {self._port}: {error.strerror}") from error
+            else:
+                return
 
-    def received(self, data: bytes, place: tuple[str, int]) -> None:
-        """Take a datagram in; what is not for us is dropped."""
+    async def _bind(self, receive: Receive) -> None:
+        loop = asyncio.get_running_loop()
+        port = self._port
+        for host in self._hosts:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            if family in self._transports:
+                raise InvalidConfig("one address of each family can be bound")
+            try:
+                sock = socket.socket(family, socket.SOCK_DGRAM)
+            except OSError:
+                if self._may_lack and self._transports:
+                    continue
+                raise
+            try:
+                sock.settimeout(0)
+                for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                    with contextlib.suppress(OSError):
+                        sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+                if family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.bind((host, port))
+            except OSError as error:
+                sock.close()
+                lacks = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+                if self._may_lack and self._transports and lacks:
+                    continue  # A machine without IPv6.
+                raise
+            transport, _ = await loop.create_datagram_endpoint(
+                lambda: _Protocol(receive), sock=sock
+            )
+            self._transports[family] = cast("_Sender", transport)
+            port = int(transport.get_extra_info("sockname")[1])
+
+    async def stop(self) -> None:
+        transports, self._transports = self._transports, {}
+        for transport in transports.values():
+            transport.close()
+        # The sockets are closed in the next turn of the loop; then the port is free again.
+        await asyncio.sleep(0)
+
+    @property
+    def locals(self) -> tuple[Place, ...]:
+        """The addresses and the port that were bound."""
+        names = (one.get_extra_info("sockname") for one in self._transports.values())
+        return tuple((str(name[0]), int(name[1])) for name in names)
+
+    def place_of(self, node: int) -> Place | None:
+        """Nobody is found here by number alone."""
+        del node
+        return None
+
+    def send(self, frame: bytes, place: Place) -> None:
+        """Send, or lose."""
+        family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
+        transport = self._transports.get(family)
+        if transport is None or transport.get_write_buffer_size() > MAX_UNSENT:
+            self.unsent += 1
+            return
         try:
-            message = Message.decode(data)
-        except MalformedMessage:
-            self.malformed += 1
-            return
-        if message.network != self._network or message.destination != self._node:
-            return
-        self._registry.heard(message.source, _advertised(message) or place[:2])
-        if message.kind is Kind.HELLO:
-            self.send(self._hello(Kind.HELLO_REPLY, message.source))
-        elif message.kind is not Kind.HELLO_REPLY and self._receiver is not None:
-            self._receiver(message)
-
-    def _hello(self, kind: Kind, node: int) -> Message:
-        text = b""
-        if self._advertise is not None:
-            host, port = self._advertise
-            own = self.local.rpartition(":")[2]
-            text = f"{host} {port or own}".encode()
-        return Message(kind, self._network, self._node, node, text)
+            transport.sendto(frame, place)
+        except OSError:
+            self.unsent += 1
 
 
-def _advertised(message: Message) -> tuple[str, int] | None:
-    if message.kind not in (Kind.HELLO, Kind.HELLO_REPLY) or not message.payload:
-        return None
-    host, _, port = message.payload.decode("ascii", "replace").partition(" ")
-    if not port.isdigit() or not 0 < int(port) < 65536:
-        return None
-    return host, int(port)
+def check_ip(host: str) -> None:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise InvalidConfig(f"{host}: is not an IP address") from None
 
 
 def check_port(port: int) -> None:

@@ -25,6 +25,13 @@ COMMANDS: Final = {
     "listen": ("ztcli.commands.listen", "listen_app", "Accept streams or HTTP requests."),
     "udp-listen": ("ztcli.commands.udp", "udp_listen_app", "Print datagrams; answer pings."),
     "udp-send": ("ztcli.commands.udp", "udp_send_app", "Send a datagram."),
+    "expose": ("ztcli.commands.expose", "expose_app", "Lead a port of the network to a service."),
+    "forward": ("ztcli.commands.forward", "forward_app", "Lead local ports to the network."),
+    "proxy": (
+        "ztcli.commands.proxy",
+        "proxy_app",
+        "SOCKS and HTTP on a local port, into the network.",
+    ),
     "join": ("ztcli.commands.join", "join_app", "Join networks, print what they gave us."),
     "ip": ("ztcli.commands.join", "ip_app", "Print this node's addresses."),
     "status": ("ztcli.commands.status", "status_app", "Print what this node knows."),
@@ -35,8 +42,9 @@ COMMANDS: Final = {
         "netcheck_app",
         "Print how the roots are reached from here.",
     ),
+    "bench": ("ztcli.commands.bench", "bench_app", "Measure latency and throughput."),
     "identity": ("ztcli.commands.identity", "identity_app", "Make, show and check identities."),
-    "network": ("ztcli.commands.controller", "network_app", "Manage the networks of a controller."),
+    "network": ("ztcli.commands.network", "network_app", "Manage the networks of a controller."),
     "controller": ("ztcli.commands.controller", "controller_app", "Run a network controller."),
     "planet": ("ztcli.commands.planet", "planet_app", "Make and show sets of roots."),
     "moon": ("ztcli.commands.moon", "moon_app", "Orbit, list and make moons."),
@@ -106,6 +114,9 @@ def run(arguments: Sequence[str], env: Environment) -> int:
 
     def command() -> object:
         words = ["version"] if list(arguments) == ["--version"] else list(arguments)
+        if "forward" in words:
+            # `-:HOST:PORT` is no option, whatever its first letter says.
+            words = [f"stdio{word[1:]}" if word.startswith("-:") else word for word in words]
         if not words:
             raise UsageProblem("a command is missing", "see: zt --help")
         return application().main(args=words, prog_name="zt", standalone_mode=False, obj=invocation)

@@ -1,12 +1,17 @@
-"""The engine over the legacy overlay."""
+"""The engine over the overlay."""
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 import overlay
+from overlay.builtin import BUILTIN_NAME, BUILTIN_NODE, BuiltinPeer
 from ztcli.engine import Datagrams, Listener, NetCheck, Pong, Stream
+from ztcli.environment import Environment
 from ztcli.exit_codes import UsageProblem
 from ztcli.options import Settings
 
@@ -16,11 +21,11 @@ class OverlayStream:
 
     path = "direct"
 
-    def __init__(self, stream: overlay.Stream, network_name: str) -> None:
-        self.network_name = network_name
+    def __init__(self, stream: overlay.Stream) -> None:
+        self.network_name = stream.network
         self.local = stream.local
         self.remote = stream.remote
-        self.remote_name = stream.remote[0]
+        self.remote_name = stream.remote_node
         self.receive_views = stream.receive_views
         self.receive = stream.receive
         self.send = stream.send
@@ -31,9 +36,8 @@ class OverlayStream:
 
 
 class _Listener:
-    def __init__(self, listener: overlay.OverlayListener, network_name: str) -> None:
+    def __init__(self, listener: overlay.Listener) -> None:
         self._listener = listener
-        self._network_name = network_name
         self.close = listener.close
 
     @property
@@ -45,36 +49,49 @@ class _Listener:
         return self._listener.addresses
 
     async def accept(self) -> Stream:
-        return OverlayStream(await self._listener.accept(), self._network_name)
+        return OverlayStream(await self._listener.accept())
 
 
 class OverlayEngine:
     """A node of the overlay, made from the settings of one command."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, env: Environment, settings: Settings) -> None:
         if len(settings.networks) != 1:
             raise UsageProblem("the overlay takes one network: -n NWID")
-        if settings.planet is not None or settings.bind or settings.identity_file:
-            raise UsageProblem(
-                "--planet, --bind-udp and --identity-file belong to the managed stack"
-            )
-        self._network = settings.networks[0]
+        if settings.planet is not None or settings.identity_file:
+            raise UsageProblem("--planet and --identity-file belong to the managed stack")
+        self._env = env
         self._settings = settings
-        self._engine = overlay.OverlayEngine(
-            overlay.OverlayConfig(
-                network=int(self._network, 16),
-                state=settings.state,
-                in_memory=settings.transport == "inmem",
-                udp_port=settings.udp_port,
-                advertise=settings.advertise,
-                peers={peer.node: (peer.host, peer.port) for peer in settings.peers},
-                addresses=dict(settings.addresses),
-            )
-        )
+        self._in_memory = settings.transport == "inmem"
+        self._node = overlay.Node(_config(settings, in_memory=self._in_memory))
+        self._builtin: BuiltinPeer | None = None
+        if self._in_memory:
+            self._node.book.add(BUILTIN_NAME, BUILTIN_NODE)
+            self._builtin = BuiltinPeer(overlay.SHARED, self._node.config.networks)
 
     async def __aenter__(self) -> Self:
-        await self._engine.__aenter__()
+        try:
+            await self._node.start()
+        except overlay.StateInUse as error:
+            if not self._is_default_state():
+                raise
+            # Two commands on one machine are what the overlay is for: one takes another id.
+            self._env.warn(self._settings, f"warning: {error}; using a fresh node id")
+            self._node = overlay.Node(replace(self._node.config, state=None))
+            await self._node.start()
+        if self._builtin is not None:
+            try:
+                await self._builtin.start()
+            except overlay.PortInUse:
+                self._builtin = None  # Another command of this process has brought it.
+            except BaseException:
+                await self._node.stop()
+                raise
         return self
+
+    def _is_default_state(self) -> bool:
+        profile = self._env.variables.get("ZT_PROFILE")
+        return self._settings.state == self._env.state_folder(profile)
 
     async def __aexit__(
         self,
@@ -82,19 +99,24 @@ class OverlayEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._engine.__aexit__(kind, error, trace)
+        await self._node.stop()
+        if self._builtin is not None:
+            await self._builtin.stop()
 
     @property
     def node_id(self) -> str:
-        return self._engine.node_id
+        return self._node.address
 
     @property
     def networks(self) -> list[str]:
-        return [self._network]
+        return self._node.networks
 
     @property
     def extra_lines(self) -> list[str]:
-        return [f"Local UDP: {self._engine.local}"] if self._engine.local else []
+        lines = [f"Local UDP: {_text(place)}" for place in self._node.locals]
+        if self._in_memory:
+            lines.append(f"Built-in peer: {BuiltinPeer.address}")
+        return lines
 
     async def join(self) -> None:
         """Return at once: nobody admits a node to the overlay."""
@@ -103,7 +125,7 @@ class OverlayEngine:
         """Return at once: the overlay has no roots."""
 
     def addresses(self) -> list[str]:
-        return [self._engine.node_id]
+        return self._node.addresses()
 
     async def connect(
         self,
@@ -117,58 +139,104 @@ class OverlayEngine:
     ) -> Stream:
         if family or source is not None:
             raise UsageProblem("-4, -6 and --source mean nothing in the overlay")
-        stream = await self._engine.connect(host, port, timeout, source_port)
-        return OverlayStream(stream, self._network)
+        stream = await self._node.connect(host, port, timeout, source_port=source_port)
+        return OverlayStream(stream)
 
     async def listen(self, port: int, host: str | None = None) -> Listener:
-        self._check_host(host)
-        return _Listener(await self._engine.listen(port), self._network)
+        return _Listener(await self._node.listen(port, self._own(host)))
 
     async def datagram(self, port: int = 0, host: str | None = None) -> Datagrams:
-        self._check_host(host)
-        return await self._engine.datagram(port)
+        return await self._node.datagram(port, self._own(host))
 
-    def _check_host(self, host: str | None) -> None:
-        if host is not None and host != self._engine.node_id:
-            raise UsageProblem(f"{host}: is not an address of this node")
+    def _own(self, host: str | None) -> str | None:
+        """Return a host of ours as it is; others are refused."""
+        with contextlib.suppress(overlay.NameNotResolved):
+            if host is None or self._node.book.resolve(host) == int(self.node_id, 16):
+                return host
+        raise UsageProblem(f"{host}: is not an address of this node")
 
     async def ping(self, target: str, timeout: float | None, *, icmp: bool, size: int) -> Pong:
-        del target, timeout, icmp, size
-        raise UsageProblem("the overlay stack has no echo", "zt ping --tcp PORT works there")
+        if icmp:
+            raise UsageProblem("the overlay has no ICMP", "zt ping NODEID works there")
+        found = await self._node.echo(target, timeout, size)
+        path = f"{found.place[0]}/{found.place[1]}"
+        return Pong(found.node, "", found.rtt_ms, "direct", path, "")
 
     async def netcheck(self) -> NetCheck:
         raise UsageProblem("the overlay stack has no roots to check")
 
     async def status(self) -> dict[str, object]:
-        known = self._engine.registry.known()
+        found = self._node.status()
         return {
-            "node": self._engine.node_id,
+            "node": found.node,
             "online": True,
             "version": overlay.__name__,
             "transport": self._settings.transport,
             "planet": "",
-            "local": [self._engine.local] if self._engine.local else [],
+            "local": [_text(place) for place in found.local],
             "networks": [
                 {
-                    "network": self._network,
+                    "network": network,
                     "name": "",
                     "status": "OK",
                     "detail": "",
-                    "addresses": [self._engine.node_id],
+                    "addresses": [found.node],
                     "routes": [],
                 }
+                for network in found.networks
             ],
             "peers": [
                 {
-                    "address": f"{node:010x}",
+                    "address": peer.node,
                     "role": "leaf",
-                    "version": "-",
+                    "version": str(peer.version),
                     "link": "direct",
                     "latency_ms": -1,
-                    "paths": [f"{host}/{port}"],
-                    "last_seen_ms": -1,
+                    "paths": [f"{peer.place[0]}/{peer.place[1]}"],
+                    "last_seen_ms": -1 if peer.seen_s is None else int(peer.seen_s * 1000),
                 }
-                for node, (host, port) in known.items()
+                for peer in found.peers
             ],
-            "drops": {},
+            "drops": found.drops,
         }
+
+
+def _config(settings: Settings, *, in_memory: bool) -> overlay.NodeConfig:
+    peers = {peer.node: (peer.host, peer.port) for peer in settings.peers}
+    if not in_memory:
+        _check_reach(settings)
+    return overlay.NodeConfig(
+        networks=(int(settings.networks[0], 16),),
+        state=settings.state,
+        memory=overlay.SHARED if in_memory else None,
+        udp_port=settings.udp_port,
+        bind=settings.bind,
+        advertise=settings.advertise,
+        peers=peers,
+        addresses=dict(settings.addresses),
+    )
+
+
+def _check_reach(settings: Settings) -> None:
+    """Refuse what a socket on loopback cannot do: nobody outside is met by accident."""
+    if settings.bind:
+        return
+    told = [(f"--peer {peer.node:010x}@{peer.host}", peer.host) for peer in settings.peers]
+    if settings.advertise is not None:
+        told.append((f"--advertise {settings.advertise[0]}", settings.advertise[0]))
+    for option, host in told:
+        try:
+            is_here = ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            raise UsageProblem(f"{option}: is not an IP address") from None
+        if not is_here:
+            any_host = "::" if ":" in host else "0.0.0.0"  # noqa: S104 - advice
+            raise UsageProblem(
+                f"{option} is not on this machine, and the overlay binds loopback",
+                f"to open it to others: --bind-udp {any_host}",
+            )
+
+
+def _text(place: tuple[str, int]) -> str:
+    host, port = place
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -13,7 +13,7 @@ def make_engine(env: Environment, settings: Settings) -> Engine:
         from ztcli.engine_overlay import OverlayEngine
 
         env.warn(settings, "warning: overlay stack is neither encrypted nor authenticated")
-        return OverlayEngine(settings)
+        return OverlayEngine(env, settings)
     from ztcli.engine_stack import StackEngine
 
     return StackEngine(env, settings)

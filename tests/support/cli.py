@@ -83,7 +83,7 @@ class Zt:
         return code, stderr.getvalue()
 
     @contextmanager
-    def background(self, *arguments: str, stdin: bytes = b"") -> Iterator[Background]:
+    def background(self, *arguments: str, stdin: bytes | int = b"") -> Iterator[Background]:
         """Run a command in a thread until it is ready; the block's end waits for its end."""
         running = Background(self, arguments, stdin)
         try:
@@ -95,7 +95,7 @@ class Zt:
 class Background:
     """A command that runs in a thread; it has a ready file of its own."""
 
-    def __init__(self, zt: Zt, arguments: Sequence[str], stdin: bytes) -> None:
+    def __init__(self, zt: Zt, arguments: Sequence[str], stdin: bytes | int) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._ready = Path(self._folder.name) / "ready"
         self._zt = zt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from ztcli.output.records import record
 from ztcli.output.tables import print_table
 
 WATCH_S = 2.0
+_CLEAR = b"\x1b[H\x1b[2J"
 
 Snapshot = dict[str, Any]
 Show = Callable[[Environment, Settings, Snapshot], None]
@@ -58,6 +60,8 @@ def _run(env: Environment, settings: Settings, watch: bool, show: Show) -> ExitC
         async with env.engine(settings) as engine:
             failure = await _settle(engine)
             while True:
+                if watch and _is_live(env, settings):
+                    env.write(_CLEAR)
                 show(env, settings, await engine.status())
                 if not watch:
                     break
@@ -67,6 +71,12 @@ def _run(env: Environment, settings: Settings, watch: bool, show: Show) -> ExitC
         return ExitCode.OK
 
     return runner.run(env, main, settings.total_timeout())
+
+
+def _is_live(env: Environment, settings: Settings) -> bool:
+    """Tell whether stdout is a terminal on which one answer may replace the last."""
+    is_terminal = os.isatty(env.stdout) and env.variables.get("TERM") != "dumb"
+    return is_terminal and not settings.json
 
 
 async def _settle(engine: Engine) -> Exception | None:

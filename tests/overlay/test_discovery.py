@@ -1,0 +1,313 @@
+"""Peers: told, heard, asked for, expired; what strangers can and cannot do."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+import overlay
+from overlay import Node, NodeConfig, Unreachable
+from overlay.messages import Datagram, Frame, Kind, Place, frame_head
+from overlay.peers import ANSWER_S, ASK_S, EXPIRY_S, MAX_ASKED, MAX_PEERS, Peers
+from overlay.testing import VirtualLoop
+from tests.overlay.hostile import assault
+
+NETWORK = 0xCAFE2001
+A, B, C = 0xA1B2C3D4E5, 0xB1B2C3D4E5, 0xC1B2C3D4E5
+HERE, THERE = ("10.0.0.1", 1), ("10.0.0.2", 2)
+
+
+def udp_place(node: Node) -> Place:
+    return node.locals[0]
+
+
+# The table.
+
+
+def test_a_stranger_is_where_it_was_heard() -> None:
+    peers = Peers()
+    assert peers.heard(0, NETWORK, A, HERE, 2)
+    peer = peers.get(NETWORK, A)
+    assert peer is not None
+    assert peer.place == HERE
+
+
+def test_a_known_peer_elsewhere_must_answer_first() -> None:
+    peers = Peers()
+    peers.heard(0, NETWORK, A, HERE, 2)
+    assert not peers.heard(1, NETWORK, A, THERE, 2)
+    assert peers.ask(1, NETWORK, A, THERE, b"nonce") == b"nonce"
+    assert not peers.answered(1, NETWORK, A, THERE, b"guess")
+    assert not peers.answered(1, NETWORK, A, HERE, b"nonce")
+    assert not peers.answered(1, NETWORK, B, THERE, b"nonce")
+    assert peers.answered(1, NETWORK, A, THERE, b"nonce")
+    assert not peers.answered(1, NETWORK, A, THERE, b"nonce")
+    peer = peers.get(NETWORK, A)
+    assert peer is not None
+    assert peer.place == THERE
+
+
+def test_a_told_peer_elsewhere_must_answer_first() -> None:
+    peers = Peers()
+    peers.tell(0, NETWORK, A, HERE, fixed=True)
+    assert not peers.heard(1, NETWORK, A, THERE, 2)
+    assert peers.heard(1, NETWORK, A, HERE, 2)
+
+
+def test_silence() -> None:
+    peers = Peers()
+    peers.tell(0, NETWORK, A, HERE, fixed=True)
+    peers.tell(0, NETWORK, B, THERE, fixed=False)
+    peers.heard(0, NETWORK, A, HERE, 2)
+    peers.heard(5, NETWORK, C, THERE, 2)
+    assert peers.expire(EXPIRY_S) == []
+    assert {peer.node for peer in peers.expire(EXPIRY_S + 1)} == {A, B}
+    assert {peer.node for peer in peers} == {A, C}
+
+
+def test_strangers_crowd_out_only_one_another() -> None:
+    peers = Peers()
+    peers.ask(0, NETWORK, A, HERE, b"nonce")
+    peers.answered(0, NETWORK, A, HERE, b"nonce")
+    for node in range(1, 2 * MAX_PEERS):
+        peers.heard(0, NETWORK, node, THERE, 2)
+    assert len(peers) == MAX_PEERS
+    assert peers.get(NETWORK, A) is not None
+    assert peers.get(NETWORK, 1) is None
+
+
+def test_questions_are_bounded() -> None:
+    peers = Peers()
+    for node in range(1, 2 * MAX_ASKED):
+        assert peers.ask(0, NETWORK, node, HERE, node.to_bytes(8, "big")) is not None
+    assert not peers.answered(0, NETWORK, 1, HERE, (1).to_bytes(8, "big"))
+    last = 2 * MAX_ASKED - 1
+    assert peers.answered(0, NETWORK, last, HERE, last.to_bytes(8, "big"))
+
+
+def test_a_repeated_question_has_the_same_answer() -> None:
+    peers = Peers()
+    assert peers.ask(0, NETWORK, A, HERE, b"one") == b"one"
+    assert peers.ask(ASK_S / 2, NETWORK, A, HERE, b"two") is None
+    assert peers.ask(ASK_S, NETWORK, A, HERE, b"three") == b"one"
+    assert peers.answered(ASK_S + 1, NETWORK, A, HERE, b"one")
+    peers.ask(10, NETWORK, A, HERE, b"four")
+    assert not peers.answered(11 + ANSWER_S, NETWORK, A, HERE, b"four")
+    assert peers.ask(20, NETWORK, A, HERE, b"five") == b"five"
+
+
+# Whole nodes.
+
+
+def test_others_are_asked_where_a_node_is() -> None:
+    async def script() -> None:
+        async with Node(NodeConfig((NETWORK,), A)) as a:
+            told = {A: udp_place(a)}
+            async with (
+                Node(NodeConfig((NETWORK,), B, peers=told)) as b,
+                Node(NodeConfig((NETWORK,), C, peers=told)) as c,
+            ):
+                await b.echo(a.address)
+                await c.echo(a.address)
+                listener = await b.listen(80)
+                stream = await c.connect(b.address, 80, 5)
+                server = await listener.accept()
+                await stream.send(b"found")
+                assert await server.receive() == b"found"
+                assert [peer.place for peer in c.status().peers if peer.node == b.address] == [
+                    udp_place(b)
+                ]
+                with pytest.raises(Unreachable):
+                    await c.connect("0000000001", 80, 5)
+
+    asyncio.run(script())
+
+
+def test_what_is_advertised_is_told_to_others() -> None:
+    async def script() -> None:
+        async with Node(NodeConfig((NETWORK,), A)) as a:
+            told = {A: udp_place(a)}
+            other = NodeConfig((NETWORK,), B, peers=told, advertise=("127.0.0.1", 0))
+            async with Node(other) as b:
+                await b.echo(a.address)
+                await a.echo(b.address)
+                (peer,) = a.status().peers
+                assert peer.advertised == ("127.0.0.1", udp_place(b)[1])
+
+    asyncio.run(script())
+
+
+def test_peers_are_remembered(tmp_path: Path) -> None:
+    events: list[str] = []
+
+    async def script() -> None:
+        async with Node(NodeConfig((NETWORK,), A)) as a:
+            config = NodeConfig((NETWORK,), state=tmp_path, peers={A: udp_place(a)})
+            async with Node(config) as b:
+                await b.echo(a.address)
+            again = NodeConfig(
+                (NETWORK,),
+                state=tmp_path,
+                on_event=lambda event: events.append(f"{event.kind} {event.peer}".strip()),
+            )
+            async with Node(again) as b:
+                stream = b.connect(a.address, 80, 5)
+                with pytest.raises(overlay.ConnectRefused):
+                    await stream
+            await asyncio.sleep(0)
+
+    asyncio.run(script())
+    assert events == ["started", "joined", "peer-found a1b2c3d4e5", "stopped"]
+    (line,) = (tmp_path / "peers.d" / "00000000cafe2001").read_text().splitlines()
+    assert line.startswith("a1b2c3d4e5 127.0.0.1 ")
+
+
+def test_peers_expire() -> None:
+    async def script() -> None:
+        link = overlay.MemoryNetwork()
+        lost: list[overlay.Event] = []
+        a = Node(NodeConfig((NETWORK,), A, memory=link, on_event=lost.append))
+        async with a:
+            async with Node(NodeConfig((NETWORK,), B, memory=link)) as b:
+                await b.echo(a.address)
+                await asyncio.sleep(10 * EXPIRY_S)
+                assert len(a.status().peers) == 1
+            await asyncio.sleep(EXPIRY_S + 10)
+            assert a.status().peers == ()
+        kinds = [event.kind.value for event in lost]
+        assert kinds == ["started", "joined", "peer-found", "peer-lost"]
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(script())
+
+
+def with_socket(
+    script: Callable[[Node, socket.socket, Place], Awaitable[None]],
+) -> None:
+    async def main() -> None:
+        async with Node(NodeConfig((NETWORK,), A)) as node:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.bind(("127.0.0.1", 0))
+                sock.settimeout(5)
+                await script(node, sock, udp_place(node))
+
+    asyncio.run(main())
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never came to hold")
+
+
+async def receive(sock: socket.socket) -> bytes:
+    return await asyncio.to_thread(sock.recv, 65536)
+
+
+def test_version_1_is_answered_in_version_1() -> None:
+    async def script(node: Node, sock: socket.socket, place: Place) -> None:
+        endpoint = await node.datagram(9000)
+        hello = frame_head(Kind.HELLO, NETWORK, B, A, 1) + b"127.0.0.1 9"
+        sock.sendto(hello, place)
+        reply = Frame.decode(await receive(sock))
+        assert (reply.kind, reply.version, reply.source) == (Kind.HELLO_REPLY, 1, A)
+        # Destination 0 is whoever gets it.
+        to_all = frame_head(Kind.DATAGRAM, NETWORK, B, 0, 1) + Datagram(7, 9000, b"hi").encode()
+        sock.sendto(to_all, place)
+        data, (host, port), _ = await endpoint.receive()
+        assert (data, host, port) == (b"hi", "b1b2c3d4e5", 7)
+        await endpoint.send(b"ho", host, port)
+        answer = Frame.decode(await receive(sock))
+        assert (answer.kind, answer.version) == (Kind.DATAGRAM, 1)
+        assert Datagram.decode(answer.payload) == Datagram(9000, 7, b"ho")
+
+    with_socket(script)
+
+
+def test_no_answer_is_longer_than_its_question() -> None:
+    async def script(node: Node, sock: socket.socket, place: Place) -> None:
+        hello = frame_head(Kind.HELLO, NETWORK, B, A) + bytes(64)
+        sock.sendto(hello, place)
+        replies = [await receive(sock), await receive(sock)]
+        assert {Frame.decode(reply).kind for reply in replies} == {Kind.HELLO, Kind.HELLO_REPLY}
+        assert all(len(reply) <= len(hello) for reply in replies)
+        sock.sendto(hello[:-1], place)
+        await until(lambda: "malformed" in node.status().drops)
+
+    with_socket(script)
+
+
+def test_frames_of_others_are_dropped() -> None:
+    async def script(node: Node, sock: socket.socket, place: Place) -> None:
+        for network, source, destination in ((1, B, A), (NETWORK, B, C), (NETWORK, A, A)):
+            sock.sendto(frame_head(Kind.HELLO, network, source, destination) + bytes(64), place)
+        await until(lambda: sum(node.status().drops.values()) == 3)
+        assert node.status().drops == {"another network": 1, "not for us": 1, "from self": 1}
+        assert node.status().peers == ()
+
+    with_socket(script)
+
+
+def test_whoever_forges_a_source_gets_nothing_of_its_traffic() -> None:
+    async def script(node: Node, sock: socket.socket, place: Place) -> None:
+        config = NodeConfig((NETWORK,), B, peers={A: place})
+        async with Node(config) as honest:
+            await honest.echo(node.address)
+            own = await node.datagram(9000)
+            endpoint = await honest.datagram(9000)
+            forged = frame_head(Kind.DATAGRAM, NETWORK, B, A) + Datagram(1, 9000, b"x").encode()
+            sock.sendto(forged, place)
+            # It is asked whether it is there, and cannot answer for the real one's traffic.
+            assert Frame.decode(await receive(sock)).kind is Kind.HELLO
+            await own.send(b"secret", honest.address, 9000)
+            assert (await endpoint.receive())[0] == b"secret"
+            assert node.status().drops == {"from another place": 1}
+
+    with_socket(script)
+
+
+def test_loopback_unless_told_otherwise() -> None:
+    async def script() -> None:
+        async with Node(NodeConfig((NETWORK,))) as node:
+            assert {host for host, _ in node.locals} <= {"127.0.0.1", "::1"}
+            assert len({port for _, port in node.locals}) == 1
+        async with Node(NodeConfig((NETWORK,), bind=(("0.0.0.0", 0),))) as node:
+            assert [host for host, _ in node.locals] == ["0.0.0.0"]
+
+    asyncio.run(script())
+
+
+def test_hostile_frames() -> None:
+    """A small share of what `python -m tests.overlay.hostile` throws."""
+    report = asyncio.run(assault(20_000, seed=7))
+    assert report.errors == []
+    assert report.peers <= MAX_PEERS
+    assert report.connections <= 256
+    assert report.drops["malformed"] > 1000
+
+
+@pytest.mark.parametrize("meets", [True, False])
+def test_stopping_with_a_question_open(meets: bool) -> None:
+    async def script() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.settimeout(5)
+            peers = {B: silent.getsockname()}
+            async with Node(NodeConfig((NETWORK,), A, peers=peers)) as node:
+                if not meets:
+                    hello = frame_head(Kind.HELLO, NETWORK, B, A) + bytes(64)
+                    silent.sendto(hello, udp_place(node))
+                    await until(lambda: node.status().peers[0].seen_s is not None)
+                asking = asyncio.create_task(node.echo("b1b2c3d4e5", None))
+                await receive(silent)
+                await asyncio.sleep(0)
+            with pytest.raises(overlay.Closed):
+                await asking
+
+    asyncio.run(script())

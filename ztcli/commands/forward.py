@@ -1,0 +1,205 @@
+"""zt forward: local ports for services inside the network."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from ztcli import flows, parsing, ready, runner, specs
+from ztcli.binding import single
+from ztcli.bridge import Counts, bridge
+from ztcli.engine import Engine, Stream
+from ztcli.environment import Environment
+from ztcli.exit_codes import ExitCode, UsageProblem
+from ztcli.local import LocalListener
+from ztcli.options import LINGER_S, Settings
+from ztcli.output.records import print_event
+from ztcli.pump import Manners, join
+from ztcli.server import GRACE_S, Guard, Limits, Server
+from ztcli.specs import Forwarding
+from ztcli.stdio import InputReader, OutputWriter
+
+Text = str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardOptions:
+    """Options of zt forward."""
+
+    specs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[BIND:]LPORT:HOST:RPORT[/udp]...",
+            help="Also LPORT:HOST, unix:PATH:HOST:RPORT, -:HOST:RPORT; 0 picks a port.",
+        ),
+    ]
+    max_conns: Annotated[int, typer.Option("--max-conns", min=1)] = 100
+    idle_timeout: Annotated[Text, typer.Option("--idle-timeout", metavar="DUR")] = None
+    udp_idle: Annotated[Text, typer.Option("--udp-idle", metavar="DUR", help="Default: 2m.")] = None
+    grace: Annotated[Text, typer.Option("--grace", metavar="DUR", help="After SIGTERM.")] = None
+    open_browser: Annotated[
+        bool, typer.Option("--open-browser", help="Show the first port in a browser.")
+    ] = False
+    ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
+    ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+
+
+def forward(env: Environment, settings: Settings, options: ForwardOptions) -> ExitCode:
+    wanted = [specs.forwarding(text) for text in options.specs]
+    has_stdio = any(one.local.is_stdio for one in wanted)
+    if has_stdio and len(wanted) != 1:
+        raise UsageProblem("-:HOST:RPORT is forwarded alone: there is one stdin")
+    if options.open_browser and (has_stdio or wanted[0].udp or wanted[0].local.path):
+        raise UsageProblem("--open-browser wants a TCP port first")
+    service = _Service(env, settings, options)
+    ready.check(options.ready_fd)
+
+    async def main() -> ExitCode:
+        async with env.engine(settings) as engine:
+            await engine.join()
+            if has_stdio:
+                return await service.join_stdio(engine, wanted[0])
+            try:
+                for one in wanted:
+                    await service.open(one)
+                service.announce(engine)
+                await service.run(engine)
+            finally:
+                service.close()
+                ready.withdraw(options.ready_file)
+        return ExitCode.OK
+
+    return runner.run(env, main, settings.total_timeout())
+
+
+class _Service:
+    """All that one command forwards."""
+
+    def __init__(self, env: Environment, settings: Settings, options: ForwardOptions) -> None:
+        self._env = env
+        self._settings = settings
+        self._options = options
+        self._idle = _duration(options.idle_timeout, None)
+        self._udp_idle = _duration(options.udp_idle, flows.UDP_IDLE_S)
+        self._grace = _duration(options.grace, GRACE_S)
+        self._streams: list[tuple[Forwarding, LocalListener]] = []
+        self._datagrams: list[tuple[Forwarding, flows.LocalPort]] = []
+
+    async def join_stdio(self, engine: Engine, wanted: Forwarding) -> ExitCode:
+        stream = await engine.connect(wanted.host, wanted.port, self._settings.connect_timeout)
+        source, sink = InputReader(self._env.stdin), OutputWriter(self._env.stdout)
+        await join(stream, source, sink, Manners(idle_timeout=self._idle, linger=LINGER_S))
+        return ExitCode.OK
+
+    async def open(self, wanted: Forwarding) -> None:
+        end = wanted.local
+        if wanted.udp:
+            self._datagrams.append((wanted, await flows.LocalPort.bound(end.host, end.port)))
+            return
+        listener = LocalListener()
+        if end.path:
+            await listener.start_unix(end.path)
+        else:
+            await listener.start(end.host, end.port)
+        self._streams.append((wanted, listener))
+
+    def close(self) -> None:
+        for _, listener in self._streams:
+            listener.close()
+        for _, port in self._datagrams:
+            port.close()
+
+    def announce(self, engine: Engine) -> None:
+        found: list[dict[str, object]] = []
+        for wanted, where in [
+            *((wanted, listener.addresses[0]) for wanted, listener in self._streams),
+            *((wanted, port.address) for wanted, port in self._datagrams),
+        ]:
+            host, number = where
+            own = str(wanted.local) if wanted.local.path else specs.pair(host, number)
+            own += "/udp" if wanted.udp else ""
+            target = specs.pair(wanted.host, wanted.port)
+            protocol = "udp" if wanted.udp else "tcp"
+            found.append({"protocol": protocol, "port": number, "local": own, "target": target})
+            if not self._settings.json:
+                self._env.print(f"Forward: {own} -> {target}")
+        values: dict[str, object] = {
+            "mode": "forward",
+            "port": found[0]["port"],
+            "forwards": found,
+            "node": engine.node_id,
+            "networks": engine.networks,
+        }
+        if self._settings.json:
+            print_event(self._env, "ready", values)
+        ready.announce(self._env, values, self._options.ready_file, self._options.ready_fd)
+        if self._options.open_browser:
+            import webbrowser
+
+            webbrowser.open(f"http://{found[0]['local']}/")
+
+    async def run(self, engine: Engine) -> None:
+        """Serve until cancelled, or until a port cannot be served any more."""
+        most = self._options.max_conns
+        limits = Limits(None, most, most, self._grace)
+        everybody = Guard([], [])
+        quiet = self._settings.quiet > 0
+        async with asyncio.TaskGroup() as group:
+            for wanted, listener in self._streams:
+                server = Server(self._env, listener, everybody, limits, quiet=quiet)
+                group.create_task(server.run(_Handler(self, engine, wanted).serve))
+            for wanted, port in self._datagrams:
+                group.create_task(self._pass(engine, wanted, port))
+
+    async def _pass(self, engine: Engine, wanted: Forwarding, port: flows.LocalPort) -> None:
+        async def open_port() -> flows.Port:
+            return await engine.datagram(0)
+
+        target = (wanted.host, wanted.port)
+        await flows.Flows(port, open_port, target, self._udp_idle, self._say).run(lambda _: True)
+
+    def _say(self, line: str) -> None:
+        self._env.warn(self._settings, line)
+
+    async def serve(self, engine: Engine, inner: Stream, wanted: Forwarding) -> None:
+        """Join a local connection with a new stream; if there is none it is reset."""
+        outer = await engine.connect(wanted.host, wanted.port, self._settings.connect_timeout)
+        counts = Counts()
+        self._tell("open", inner, wanted, counts)
+        try:
+            await bridge(inner, outer, counts, self._idle)
+        finally:
+            self._tell("close", inner, wanted, counts)
+
+    def _tell(self, event: str, inner: Stream, wanted: Forwarding, counts: Counts) -> None:
+        host, port = inner.remote
+        target = specs.pair(wanted.host, wanted.port)
+        if self._settings.json:
+            values: dict[str, object] = {"local": host, "port": port, "target": target}
+            if event == "close":
+                values |= {"sent": counts.there, "received": counts.back}
+            print_event(self._env, event, values)
+        elif self._settings.verbose:
+            self._env.say(f"{event}: {specs.pair(host, port)} -> {target}")
+
+
+class _Handler:
+    """What is done with the connections of one local port."""
+
+    def __init__(self, service: _Service, engine: Engine, wanted: Forwarding) -> None:
+        self._service = service
+        self._engine = engine
+        self._wanted = wanted
+
+    async def serve(self, inner: Stream) -> None:
+        await self._service.serve(self._engine, inner, self._wanted)
+
+
+def _duration(text: str | None, default: float | None) -> float | None:
+    return parsing.duration(text) if text is not None else default
+
+
+forward_app = single("forward", forward, ForwardOptions, "Lead local ports to the network.")

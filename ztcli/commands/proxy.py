@@ -1,0 +1,398 @@
+"""zt proxy: SOCKS5, SOCKS4a and HTTP on one local port, leading into the network."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import ipaddress
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from ztcli import parsing, ready, runner, socks, specs
+from ztcli.binding import single
+from ztcli.boundary import code_of
+from ztcli.bridge import Counts, bridge
+from ztcli.engine import Datagrams, Engine, Stream
+from ztcli.environment import Environment
+from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
+from ztcli.flows import LocalPort
+from ztcli.local import LocalListener
+from ztcli.options import Settings
+from ztcli.output.records import print_event
+from ztcli.peeked import PeekedStream
+from ztcli.server import GRACE_S, Guard, Limits, Server
+
+Text = str | None
+DEFAULT_PORT: Final = 1080
+GREETING_S: Final = 10.0
+"""How long a client may take to say what it wants."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyOptions:
+    """Options of zt proxy."""
+
+    listen: Annotated[
+        Text, typer.Option("--listen", metavar="[IP:]PORT", help="Default: 127.0.0.1:1080.")
+    ] = None
+    auth_file: Annotated[
+        Text, typer.Option("--auth-file", metavar="FILE", help="Lines of USER:PASSWORD.")
+    ] = None
+    allow_ports: Annotated[
+        Text, typer.Option("--allow-ports", metavar="PORTS", help="Only to these: 80,8000-8999.")
+    ] = None
+    max_conns: Annotated[int, typer.Option("--max-conns", min=1)] = 100
+    idle_timeout: Annotated[Text, typer.Option("--idle-timeout", metavar="DUR")] = None
+    grace: Annotated[Text, typer.Option("--grace", metavar="DUR", help="After SIGTERM.")] = None
+    ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
+    ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+
+
+def proxy(env: Environment, settings: Settings, options: ProxyOptions) -> ExitCode:
+    host, port = _place(options.listen)
+    users = _users(Path(options.auth_file), settings) if options.auth_file is not None else None
+    if users is None and not _is_loopback(host):
+        raise UsageProblem(
+            f"--listen {host}: whoever reaches this address could enter the network",
+            "say who may: --auth-file FILE with lines of USER:PASSWORD",
+        )
+    ports = frozenset(parsing.ports(options.allow_ports)) if options.allow_ports else None
+    idle = parsing.duration(options.idle_timeout) if options.idle_timeout is not None else None
+    grace = parsing.duration(options.grace) if options.grace is not None else GRACE_S
+    ready.check(options.ready_fd)
+
+    async def main() -> ExitCode:
+        async with env.engine(settings) as engine:
+            await engine.join()
+            listener = LocalListener()
+            await listener.start(host, port)
+            try:
+                _announce(env, settings, options, engine, listener)
+                service = _Service(env, settings, engine, users, ports, idle)
+                limits = Limits(None, options.max_conns, options.max_conns, grace)
+                quiet = settings.quiet > 0
+                server = Server(env, listener, Guard([], []), limits, quiet=quiet)
+                await server.run(service.serve)
+            finally:
+                listener.close()
+                ready.withdraw(options.ready_file)
+        return ExitCode.OK
+
+    return runner.run(env, main, settings.total_timeout())
+
+
+def _place(text: str | None) -> tuple[str, int]:
+    if text is None:
+        return specs.LOOPBACK, DEFAULT_PORT
+    if text.isdigit():
+        return specs.LOOPBACK, parsing.port(text, zero=True)
+    return parsing.host_port(text, zero=True)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _users(path: Path, settings: Settings) -> dict[str, str]:
+    """Read who may come in; a file with passwords is for its owner only."""
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}", ExitCode.CANNOT_READ) from error
+    except UnicodeDecodeError:
+        raise UsageProblem(f"{path}: is not UTF-8") from None
+    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO) and not settings.insecure_state:
+        raise UsageProblem(f"{path}: others can read the passwords", f"chmod 600 {path}")
+    found = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        user, colon, password = line.partition(":")
+        if not colon or not user or not password:
+            raise UsageProblem(f"{path}, line {number}: write USER:PASSWORD")
+        found[user] = password
+    if not found:
+        raise UsageProblem(f"{path}: there is no USER:PASSWORD in it")
+    return found
+
+
+def _announce(
+    env: Environment,
+    settings: Settings,
+    options: ProxyOptions,
+    engine: Engine,
+    listener: LocalListener,
+) -> None:
+    place = specs.pair(*listener.addresses[0])
+    urls = [f"socks5h://{place}", f"http://{place}"]
+    values: dict[str, object] = {
+        "mode": "proxy",
+        "port": listener.port,
+        "urls": urls,
+        "node": engine.node_id,
+        "networks": engine.networks,
+    }
+    if settings.json:
+        print_event(env, "ready", values)
+    else:
+        env.print("Proxy: " + " ".join(urls))
+    ready.announce(env, values, options.ready_file, options.ready_fd)
+
+
+class _Service:
+    """What is done with the clients of one proxy."""
+
+    def __init__(
+        self,
+        env: Environment,
+        settings: Settings,
+        engine: Engine,
+        users: dict[str, str] | None,
+        ports: frozenset[int] | None,
+        idle: float | None,
+    ) -> None:
+        self._env = env
+        self._settings = settings
+        self._engine = engine
+        self._users = users
+        self._ports = ports
+        self._idle = idle
+
+    async def serve(self, stream: Stream) -> None:
+        """Find out by the first byte which protocol a client speaks, and serve it."""
+        inner = PeekedStream(stream)
+        async with asyncio.timeout(GREETING_S):
+            await inner.peek(1)
+        match inner.peeked[:1]:
+            case b"":
+                await inner.close()
+            case b"\x05":
+                await self._socks_5(inner)
+            case b"\x04":
+                await self._socks_4(inner)
+            case _:
+                from ztcli.commands.proxy_http import HttpProxy
+
+                admits = self._admits if self._users is not None else None
+                await HttpProxy(
+                    inner,
+                    self._reach_http,
+                    self._join,
+                    admits,
+                    limit=GREETING_S,
+                    idle=self._idle,
+                ).serve()
+
+    def _admits(self, user: str, password: str) -> bool:
+        wanted = (self._users or {}).get(user, "")
+        return bool(wanted) and hmac.compare_digest(wanted.encode(), password.encode())
+
+    # SOCKS.
+
+    async def _socks_5(self, inner: PeekedStream) -> None:
+        try:
+            async with asyncio.timeout(GREETING_S):
+                request = await self._greet(inner)
+        except socks.UnknownAddress:
+            await _say_last(inner, socks.answer(socks.Outcome.NO_SUCH_ADDRESS_TYPE))
+            return
+        if request is None:
+            return
+        if request.command == socks.Command.UDP_ASSOCIATE:
+            await self._associate(inner)
+            return
+        if request.command != socks.Command.CONNECT:
+            await _say_last(inner, socks.answer(socks.Outcome.NO_SUCH_COMMAND))
+            return
+        found = await self._reach(request.host, request.port)
+        if isinstance(found, socks.Outcome):
+            await _say_last(inner, socks.answer(found))
+            return
+        await self._join_after(inner, found, socks.answer(socks.Outcome.OK, *found.local))
+
+    async def _greet(self, inner: PeekedStream) -> socks.Request | None:
+        """Agree on a method and read the request; None if the client was turned away."""
+
+        async def take(count: int) -> bytes:
+            return await _exactly(inner, count)
+
+        await take(1)
+        is_closed = self._users is not None
+        method = socks.choose_method(await socks.read_methods(take), password=is_closed)
+        if method is None:
+            await _say_last(inner, socks.method_answer(None))
+            return None
+        await inner.send(socks.method_answer(method))
+        if is_closed:
+            known = self._admits(*await socks.read_password(take))
+            if not known:
+                await _say_last(inner, socks.password_answer(accepted=False))
+                return None
+            await inner.send(socks.password_answer(accepted=True))
+        return await socks.read_request(take)
+
+    async def _socks_4(self, inner: PeekedStream) -> None:
+        async def take(count: int) -> bytes:
+            return await _exactly(inner, count)
+
+        async with asyncio.timeout(GREETING_S):
+            await take(1)
+            request = await socks.read_request_4(take)
+        found: Stream | socks.Outcome = socks.Outcome.NOT_ALLOWED
+        # Version 4 knows no passwords, so that a proxy that wants one refuses it.
+        if self._users is None and request.command == socks.Command.CONNECT:
+            found = await self._reach(request.host, request.port)
+        if isinstance(found, socks.Outcome):
+            await _say_last(inner, socks.answer_4(found))
+            return
+        await self._join_after(inner, found, socks.answer_4(socks.Outcome.OK))
+
+    async def _join_after(self, inner: Stream, outer: Stream, answer: bytes) -> None:
+        try:
+            await inner.send(answer)
+        except BaseException:
+            outer.abort()
+            raise
+        await self._join(inner, outer)
+
+    # Connections inside.
+
+    async def _reach(self, host: str, port: int) -> Stream | socks.Outcome:
+        """Connect inside the network; names are asked there too, never this machine's resolver."""
+        if not port or (self._ports is not None and port not in self._ports):
+            return socks.Outcome.NOT_ALLOWED
+        try:
+            return await self._engine.connect(host, port, self._settings.connect_timeout)
+        except Exception as error:
+            code = code_of(error)
+            if code is ExitCode.INTERNAL:
+                raise
+            self._env.warn(self._settings, f"{specs.pair(host, port)}: {error}")
+            if isinstance(error, ConnectionRefusedError):
+                return socks.Outcome.REFUSED
+            return (
+                socks.Outcome.NOT_ALLOWED
+                if code is ExitCode.FORBIDDEN
+                else socks.Outcome.HOST_UNREACHABLE
+            )
+
+    async def _reach_http(self, host: str, port: int) -> Stream | int:
+        found = await self._reach(host, port)
+        if not isinstance(found, socks.Outcome):
+            return found
+        return 403 if found is socks.Outcome.NOT_ALLOWED else 502
+
+    async def _join(self, inner: Stream, outer: Stream) -> None:
+        counts = Counts()
+        client, target = specs.pair(*inner.remote), specs.pair(*outer.remote)
+        self._tell("open", client, target, counts)
+        try:
+            await bridge(inner, outer, counts, self._idle)
+        finally:
+            self._tell("close", client, target, counts)
+
+    def _tell(self, event: str, client: str, target: str, counts: Counts) -> None:
+        if self._settings.json:
+            values: dict[str, object] = {"client": client, "target": target}
+            if event == "close":
+                values |= {"sent": counts.there, "received": counts.back}
+            print_event(self._env, event, values)
+        elif self._settings.verbose:
+            self._env.say(f"{event}: {client} -> {target}")
+
+    # Datagrams.
+
+    async def _associate(self, inner: PeekedStream) -> None:
+        """Pass datagrams on for as long as the client keeps its connection."""
+        front = await LocalPort.bound(inner.local[0], 0)
+        back: Datagrams | None = None
+        try:
+            back = await self._engine.datagram(0)
+            association = _Association(front, back, inner.remote[0], self._ports)
+            await inner.send(socks.answer(socks.Outcome.OK, *front.address))
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(association.there()),
+                    group.create_task(association.back()),
+                ]
+                while await inner.receive():
+                    pass
+                for task in tasks:
+                    task.cancel()
+        finally:
+            front.close()
+            if back is not None:
+                back.close()
+        await inner.close()
+
+
+class _Association:
+    """The datagrams of one client, both ways; the first that it sends shows its port."""
+
+    def __init__(
+        self, front: LocalPort, back: Datagrams, client: str, ports: frozenset[int] | None
+    ) -> None:
+        self._front = front
+        self._back = back
+        self._client = client
+        self._ports = ports
+        self._port = 0
+
+    async def there(self) -> None:
+        while True:
+            try:
+                data, (host, port), _ = await self._front.receive()
+            except OSError:
+                continue  # The client's port is closed; it may open again.
+            if host != self._client or self._port not in (0, port):
+                continue
+            opened = socks.open_datagram(data)
+            if opened is None or (self._ports is not None and opened[1] not in self._ports):
+                continue
+            self._port = port
+            target, number, content = opened
+            try:
+                await self._back.send(content, target, number)
+            except Exception as error:
+                # What cannot be sent is lost, as datagrams are.
+                if code_of(error) is ExitCode.INTERNAL:
+                    raise
+
+    async def back(self) -> None:
+        while True:
+            try:
+                data, (host, port), _ = await self._back.receive()
+            except OSError:
+                continue  # What an ICMP message said of an earlier one.
+            with contextlib.suppress(OSError):
+                wrapped = socks.wrap_datagram(data, host, port)
+                await self._front.send(wrapped, self._client, self._port)
+
+
+async def _exactly(inner: PeekedStream, count: int) -> bytes:
+    data = await inner.exactly(count)
+    if len(data) < count:
+        raise socks.NotSocks("it ends too early")
+    return data
+
+
+async def _say_last(inner: Stream, data: bytes) -> None:
+    """Send the last that there is to say."""
+    await inner.send(data)
+    await inner.send_eof()
+    await inner.close()
+
+
+proxy_app = single(
+    "proxy", proxy, ProxyOptions, "SOCKS and HTTP on a local port, into the network."
+)
