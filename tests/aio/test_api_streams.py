@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ def run(folder: Path, body: Nodes, *, uvloop: bool = False) -> None:
             await body(alice, bob)
 
     if uvloop:
-        library = pytest.importorskip("uvloop")
+        library = importlib.import_module("uvloop")
         with asyncio.Runner(loop_factory=library.new_event_loop) as runner:
             runner.run(main())
     else:
