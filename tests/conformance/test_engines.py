@@ -272,7 +272,7 @@ def test_names_that_are_none(arena: Arena) -> None:
 @pytest.mark.parametrize("arena", OURS, indirect=True)
 def test_ping(arena: Arena) -> None:
     async def script(near: Engine, far: Engine) -> None:
-        links = []
+        links: list[str] = []
         # The first may come by way of a root, until the two have met.
         while "direct" not in links and len(links) < 20:
             pong = await near.ping(far.node_id, 10, icmp=False, size=32)
