@@ -71,7 +71,9 @@ class LocalStream:
 
 
 def _name(address: object) -> tuple[str, int]:
-    """Return host and port; a Unix socket has its path and 0."""
+    """Return host and port; a Unix socket has its path and 0, one that is gone already no name."""
+    if address is None:
+        return "gone", 0
     if isinstance(address, tuple) and len(address) >= 2:
         return str(address[0]), int(address[1])
     text = address.decode("utf-8", "replace") if isinstance(address, bytes) else str(address or "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import struct
 from collections import deque
@@ -12,51 +11,13 @@ from types import TracebackType
 from typing import Self, cast
 
 from ztcli.engine import Datagrams, Listener, NetCheck, Pong, RootCheck, Stream
+from ztcli.local import LocalStream
 
 
-class OsStream:
+class OsStream(LocalStream):
     """A TCP connection of the operating system."""
 
-    path = "direct"
-    remote_name = ""
     network_name = "8056c2e21c000001"
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self.local: tuple[str, int] = writer.get_extra_info("sockname")[:2]
-        self.remote: tuple[str, int] = writer.get_extra_info("peername")[:2]
-
-    async def receive(self, limit: int = 1 << 20) -> bytes:
-        return await self._reader.read(limit)
-
-    async def receive_views(self, limit: int = 1 << 20) -> list[memoryview]:
-        data = await self._reader.read(limit)
-        return [memoryview(data)] if data else []
-
-    async def send(self, data: bytes | bytearray | memoryview) -> None:
-        self._writer.write(bytes(data))
-        await self._writer.drain()
-
-    async def send_eof(self) -> None:
-        if self._writer.can_write_eof():
-            self._writer.write_eof()
-
-    async def wait_sent(self, timeout: float | None = None) -> None:
-        # The system tells nobody of acknowledgements; draining is as near as one gets.
-        async with asyncio.timeout(timeout):
-            await self._writer.drain()
-
-    async def close(self) -> None:
-        self._writer.close()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
-
-    def abort(self) -> None:
-        sock = self._writer.get_extra_info("socket")
-        if sock is not None and sock.fileno() >= 0:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._writer.transport.abort()
 
 
 class OsListener:
