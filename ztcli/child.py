@@ -24,6 +24,9 @@ class _ChildOutput:
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
 
+    def read_now(self) -> None:
+        return None
+
     async def read(self) -> bytes:
         return await self._reader.read(READ_BYTES)
 

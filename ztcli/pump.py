@@ -102,12 +102,13 @@ class Pump:
         reading: asyncio.Task[bytes] | None = None
         try:
             while True:
-                if reading is None:
+                chunk = self._source.read_now()
+                if chunk is None:
                     reading = asyncio.create_task(self._source.read())
-                if not await self._has_input(reading):
-                    return False
-                chunk = reading.result()
-                reading = None
+                    if not await self._has_input(reading):
+                        return False
+                    chunk = reading.result()
+                    reading = None
                 if not chunk:
                     return True
                 if self._manners.crlf:

@@ -222,10 +222,13 @@ class _Fill:
     def __init__(self, count: int) -> None:
         self._rest = count
 
-    async def read(self) -> bytes:
+    def read_now(self) -> bytes:
         part = _FILL[: self._rest]
         self._rest -= len(part)
         return part
+
+    async def read(self) -> bytes:
+        return self.read_now()
 
 
 class _Resumed:
