@@ -52,12 +52,12 @@ def first_byte(zt: Zt, url: str) -> float:
 def calls(world: Site, network: str, url: str, runs: int) -> tuple[list[float], list[float]]:
     """Return the times of cold and of cached calls."""
     machine = world.lan.machine("client")
-    source = world.node("identity", network, machine)
+    source = world.node("identity", network, machine, fresh=True)
     source.state.mkdir(parents=True, mode=0o700)
     source.text("identity", "new")
     cold, cached = [], []
     for run in range(runs):
-        fresh = world.node(f"client{run}", network, machine)
+        fresh = world.node(f"client{run}", network, machine, fresh=True)
         fresh.state.mkdir(parents=True, mode=0o700)
         for name in ("identity.secret", "identity.public"):
             shutil.copy2(source.state / name, fresh.state / name)

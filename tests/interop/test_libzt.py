@@ -143,11 +143,7 @@ def test_private_network_denies_until_authorised(world: Site) -> None:
     network = world.create_network(public=False)
     server = world.node("server", network)
     client = world.node("client", network)
-    names = {}
-    for zt in (server, client):
-        zt.state.mkdir(parents=True, mode=0o700)
-        names[zt.state] = zt.text("identity", "new")
-    world.controller.text("network", "authorize", network, names[server.state])
+    world.controller.text("network", "authorize", network, server.node_id())
     listener = server.start("listen", "7020", "--mode", "http")
     ip = next(text for text in listener.ready()["addresses"] if ":" not in text)
 
@@ -155,11 +151,11 @@ def test_private_network_denies_until_authorised(world: Site) -> None:
     denied = client.run("call", f"http://{ip}:7020/")
     seconds = time.monotonic() - began
     assert denied.returncode == 82, denied.stderr.decode()
-    assert names[client.state] in denied.stderr.decode()
+    assert client.node_id() in denied.stderr.decode()
     assert denied.stdout == b""
     assert seconds < 5.0
 
-    world.controller.text("network", "authorize", network, names[client.state])
+    world.controller.text("network", "authorize", network, client.node_id())
     allowed = client.run("call", f"http://{ip}:7020/")
     assert (allowed.returncode, allowed.stdout) == (0, b"ok\n"), allowed.stderr.decode()
 

@@ -88,9 +88,7 @@ def stop_nodes(world: Site) -> Iterator[None]:
 def let_in(world: Site, member: Member, label: str) -> Zt:
     """Return a node of ours in the same network."""
     made = world.node(label, member.network)
-    made.state.mkdir(parents=True, mode=0o700)
-    name = made.text("identity", "new")
-    world.controller.text("network", "authorize", member.network, name)
+    world.controller.text("network", "authorize", member.network, made.node_id())
     return made
 
 

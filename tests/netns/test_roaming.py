@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.peers import required
 from tests.support.site import Site, site
-from tests.support.zt_process import Zt, environment
+from tests.support.zt_process import environment
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -31,17 +31,9 @@ def stop_nodes(world: Site) -> Iterator[None]:
     world.stop_nodes()
 
 
-def prepared(world: Site, label: str, network: str) -> Zt:
-    """Return a node that has its identity already: making one takes a second or three."""
-    node = world.node(label, network)
-    node.state.mkdir(parents=True, mode=0o700)
-    node.text("identity", "new")
-    return node
-
-
 def test_a_stream_survives_a_new_address(world: Site, tmp_path: Path) -> None:
     network = world.create_network()
-    left, right = prepared(world, "l", network), prepared(world, "r", network)
+    left, right = world.node("l", network), world.node("r", network)
     listener = right.start("listen", "7200", "--tcp")
     ip = next(text for text in listener.ready()["addresses"] if ":" not in text)
     data = hashlib.shake_256(b"roaming").digest(SIZE)
@@ -78,7 +70,7 @@ def test_a_stream_survives_a_new_address(world: Site, tmp_path: Path) -> None:
 
 def test_a_node_that_returns_on_another_port_is_found(world: Site) -> None:
     network = world.create_network()
-    left, right = prepared(world, "pl", network), prepared(world, "pr", network)
+    left, right = world.node("pl", network), world.node("pr", network)
     for number, port in enumerate((21_001, 21_002, 21_003)):
         listener = right.start(
             *("listen", "7201", "--mode", "http", "--bind-udp", f"{right.machine.address}:{port}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.support import vectors
 from tests.support.netns import Lan, Machine, lan
 from tests.support.zt_process import Running, Zt
 
@@ -27,6 +28,7 @@ class Site:
     controller: Zt
     root_process: Running
     controller_process: Running
+    identities: Iterator[dict[str, str]]
     nodes: dict[str, Zt] = field(default_factory=dict)
 
     def create_network(self, *, public: bool = True, pool: str = POOL) -> str:
@@ -34,12 +36,19 @@ class Site:
         access = ("--public",) if public else ()
         return self.controller.text("network", "create", "--pool", pool, *access)
 
-    def node(self, label: str, network: str, machine: Machine | None = None) -> Zt:
-        """Return `zt` on a machine of its own, or on one that is there."""
+    def node(
+        self, label: str, network: str, machine: Machine | None = None, *, fresh: bool = False
+    ) -> Zt:
+        """Return `zt` on a machine of its own, or on one that is there.
+
+        With `fresh` it has to make its identity, which costs it some seconds.
+        """
         place = machine or self.lan.machine(label)
         options = ("--planet", str(self.planet), "--network", network)
         made = Zt(place, self.folder / label / "state", options)
         made.state.parent.mkdir(exist_ok=True)
+        if not fresh and not made.state.exists():
+            _take_identity(made, self.identities)
         self.nodes[label] = made
         return made
 
@@ -65,12 +74,15 @@ def site(folder: Path) -> Iterator[Site]:
         planet = folder / "planet"
         root = Zt(hub, folder / "root" / "state", ("--planet", str(planet)))
         controller = Zt(hub, folder / "controller" / "state", ("--planet", str(planet)))
+        identities = known_identities()
         made: Site | None = None
         try:
+            _take_identity(root, identities)
+            _take_identity(controller, identities)
             _make_planet(Zt(hub, root.state), hub, planet)
             running = _start_root(root, hub)
             second = _start_controller(controller)
-            made = Site(folder, network, hub, planet, root, controller, running, second)
+            made = Site(folder, network, hub, planet, root, controller, running, second, identities)
             yield made
         finally:
             if made is not None:
@@ -79,10 +91,25 @@ def site(folder: Path) -> Iterator[Site]:
             root.stop_all()
 
 
-def _make_planet(zt: Zt, hub: Machine, planet: Path) -> None:
-    """Give the root an identity and sign a planet with it, of which it is the only root."""
+def known_identities() -> Iterator[dict[str, str]]:
+    """Return identities that the official implementation made; one is used once in a world."""
+    return iter([case for case in vectors.load("identity.json")["cases"] if "secret" in case])
+
+
+def _take_identity(zt: Zt, identities: Iterator[dict[str, str]]) -> None:
+    """Put the next known identity where a node keeps its own; without one it makes its own."""
+    known = next(identities, None)
+    if known is None:
+        return
     zt.state.mkdir(parents=True, mode=0o700)
-    zt.text("identity", "new")
+    for name in ("secret", "public"):
+        file = zt.state / f"identity.{name}"
+        file.touch(0o600)
+        file.write_text(known[name])
+
+
+def _make_planet(zt: Zt, hub: Machine, planet: Path) -> None:
+    """Sign a planet with the root's identity, of which it is the only root."""
     where = f"{zt.state}@{hub.address}:{ROOT_PORT}"
     zt.text("planet", "make", "--root", where, "--sign-with", str(zt.state), "-o", str(planet))
 

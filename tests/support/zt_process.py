@@ -96,6 +96,10 @@ class Zt:
     options: tuple[str, ...] = ()
     started: list[Running] = field(default_factory=list)
 
+    def node_id(self) -> str:
+        """Return the id of the node whose identity lies in the state directory."""
+        return (self.state / "identity.public").read_text().partition(":")[0]
+
     def argv(self, *arguments: str) -> list[str]:
         state = ("--state", str(self.state))
         return [sys.executable, "-m", "ztcli", *state, *self.options, *arguments]
