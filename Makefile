@@ -27,6 +27,7 @@ test: lint
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench.stream
+	$(BIN)/python -m tests.bench.forwarding
 	$(BIN)/python -m tests.bench.startup
 	$(BIN)/python -m tests.bench.root
 	$(BIN)/python -m tests.bench.controller

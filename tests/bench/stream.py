@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -57,13 +59,14 @@ def drain(descriptor: int) -> Transfer:
             received += size
 
 
-def transfer(left: Zt, right: Zt, port: int, payload: Path) -> Transfer:
-    """Send a file through `zt call` to a new `zt listen`."""
-    ready = left.state.with_name(f"ready-{port}")
-    command = left.argv("listen", str(port), "--tcp", "--no-stdin", "--ready-file", str(ready))
-    errors = left.state.with_name(f"listen-{port}.err")
+@contextmanager
+def receiving(zt: Zt, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run `zt listen`, which writes into a pipe; gives its IPv4 address and the process."""
+    ready = zt.state.with_name(f"ready-{port}")
+    command = zt.argv("listen", str(port), "--tcp", "--no-stdin", "--ready-file", str(ready))
+    errors = zt.state.with_name(f"listen-{port}.err")
     with errors.open("wb") as stderr:
-        listener = left.machine.popen(command, stderr=stderr, env=environment())
+        listener = zt.machine.popen(command, stderr=stderr, env=environment())
     try:
         deadline = time.monotonic() + 60.0
         while not ready.exists():
@@ -71,22 +74,35 @@ def transfer(left: Zt, right: Zt, port: int, payload: Path) -> Transfer:
                 raise ProcessFailure(f"zt listen is not ready: {errors.read_text()}")
             time.sleep(0.01)
         addresses = json.loads(ready.read_text())["addresses"]
-        ip = next(text for text in addresses if ":" not in text)
         assert listener.stdout is not None
         fcntl.fcntl(listener.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        caller = right.start("call", ip, str(port), stdin=payload, ready=False)
-        result = drain(listener.stdout.fileno())
-        if caller.wait(LIMIT_SECONDS) != 0 or listener.wait(LIMIT_SECONDS) != 0:
-            raise ProcessFailure(f"{caller.words()} {errors.read_text()}")
-        if result.received != payload.stat().st_size:
-            raise ProcessFailure(f"{result.received} of {payload.stat().st_size} bytes arrived")
-        return result
+        yield next(text for text in addresses if ":" not in text), listener
+        if listener.wait(LIMIT_SECONDS) != 0:
+            raise ProcessFailure(errors.read_text())
     finally:
         if listener.poll() is None:
             listener.kill()
             listener.wait()
         if listener.stdout is not None:
             listener.stdout.close()
+
+
+def transfer(left: Zt, right: Zt, port: int, payload: Path) -> Transfer:
+    """Send a file through `zt call` to a new `zt listen`."""
+    with receiving(left, port) as (ip, listener):
+        assert listener.stdout is not None
+        caller = right.start("call", ip, str(port), stdin=payload, ready=False)
+        result = drain(listener.stdout.fileno())
+        if caller.wait(LIMIT_SECONDS) != 0:
+            raise ProcessFailure(caller.words())
+    return checked(result, payload)
+
+
+def checked(result: Transfer, payload: Path) -> Transfer:
+    """Return the result; ProcessFailure if not everything arrived."""
+    if result.received != payload.stat().st_size:
+        raise ProcessFailure(f"{result.received} of {payload.stat().st_size} bytes arrived")
+    return result
 
 
 def write_payload(file: Path, count: int) -> None:
