@@ -46,6 +46,19 @@ _ROW_AT: Final = _PLAIN_AT + PREFIX_BYTES
 _AES_FLAGS: Final = SUITE_AES << SUITE_SHIFT
 
 
+def even_packet(limit: int) -> int:
+    """Return the longest IP packet up to `limit` whose FRAME is cut into equal datagrams.
+
+    Only such packets go side by side in one train. Multiples of four bytes are tried, as TCP sends.
+    """
+    for length in range(limit & ~3, limit // 2, -4):
+        sealed = ENVELOPE_OFFSET + PREFIX_BYTES + length
+        parts = fragments_needed(sealed)
+        if (sealed + FRAGMENT_HEADER_BYTES * (parts - 1)) % parts == 0:
+            return length
+    return limit
+
+
 class Opened(NamedTuple):
     """Authentic plaintexts in one arena: `starts[i]` and `lengths[i]` include the verb byte.
 
@@ -95,9 +108,12 @@ def open_train(  # noqa: C901, PLR0912, PLR0915
     whole = parts * step
     overhead = ENVELOPE_OFFSET + FRAGMENT_HEADER_BYTES * (parts - 1)
     stride = (_PLAIN_AT + whole - overhead + 3) & ~3
-    arena = bytearray(stride * -(-size // whole) + 16)
-    mv = memoryview(arena)
     associated = expected[:10] + bytes((expected[10] & AUTHENTIC_MASK,)) + _ZERO5
+    slots = -(-size // whole)
+    empty = bytes(_AAD_AT) + associated + bytes(stride - _PLAIN_AT)
+    arena = bytearray(empty * slots + bytes(16))
+    mv = memoryview(arena)
+    tail, first = tails[-1], step - ENVELOPE_OFFSET
     head, into, reset = _HEAD.unpack_from, keys.ctr_update_into, keys.ctr_reset
     gmac, ecb, equal = keys.gmac, keys.ecb_decrypt, compare.equal
     starts: list[int] = []
@@ -117,26 +133,26 @@ def open_train(  # noqa: C901, PLR0912, PLR0915
         length = end - at - overhead
         if length <= PREFIX_BYTES:
             break
-        good = True
-        for n in range(1, parts):
-            b = at + n * step
-            if view[b : b + 16] != packet_id + tails[n]:
-                good = False
+        b = at + step
+        if parts == 2:
+            if view[b : b + 16] != packet_id + tail:
                 break
-        if not good:
+        elif parts > 2 and not _are_parts(view, b, step, packet_id, tails):
             break
         tag = packet_id + tag2
-        reset(counter_block(tag))
+        reset(tag if tag[12] < 0x80 else counter_block(tag))
         plain = slot + _PLAIN_AT
-        mv[slot + _AAD_AT : plain] = associated
-        if parts == 1:
+        if parts == 2:
+            into(view[at + ENVELOPE_OFFSET : b], mv[plain:])
+            into(view[b + FRAGMENT_HEADER_BYTES : end], mv[plain + first :])
+        elif parts == 1:
             into(view[at + ENVELOPE_OFFSET : end], mv[plain:])
         else:
-            into(view[at + ENVELOPE_OFFSET : at + step], mv[plain:])
-            q = plain + step - ENVELOPE_OFFSET
-            for b in range(at + step, end, step):
-                into(view[b + 16 : min(b + step, end)], mv[q:])
-                q += step - 16
+            into(view[at + ENVELOPE_OFFSET : b], mv[plain:])
+            q = plain + first
+            for c in range(b, end, step):
+                into(view[c + FRAGMENT_HEADER_BYTES : min(c + step, end)], mv[q:])
+                q += step - FRAGMENT_HEADER_BYTES
         iv_t = ecb(tag)
         x, y = _QQ.unpack(gmac(iv_t[:8] + _ZERO4, b"", mv[slot + _AAD_AT : plain + length]))
         if equal(_Q.pack(x ^ y), iv_t[8:]):
@@ -146,10 +162,19 @@ def open_train(  # noqa: C901, PLR0912, PLR0915
             slot += stride
         else:
             # The slot is used again, so nothing of the refused packet may stay behind.
-            arena[slot : slot + stride] = bytes(stride)
+            arena[slot : slot + stride] = empty
             refused += 1
         at = end
     return Opened(arena, stride, starts, lengths, packet_ids, at, refused)
+
+
+def _are_parts(view: memoryview, at: int, step: int, packet_id: bytes, tails: list[bytes]) -> bool:
+    """Tell whether the datagrams behind a head are its other parts, in order."""
+    for tail in tails[1:]:
+        if view[at : at + FRAGMENT_HEADER_BYTES] != packet_id + tail:
+            return False
+        at += step
+    return True
 
 
 def burst_of(opened: Opened, first: int, last: int) -> Burst:
@@ -167,6 +192,13 @@ class Train(NamedTuple):
 
     data: bytes
     segment: int
+
+
+def _marks(destination: bytes, parts: int) -> list[bytes]:
+    """Return what stands behind the packet id in each part but the first."""
+    if not 1 < parts <= MAX_FRAGMENTS:
+        return []
+    return [destination + bytes((FRAGMENT_MARK, parts << 4 | n, 0)) for n in range(1, parts)]
 
 
 class TrainSealer:
@@ -193,7 +225,7 @@ class TrainSealer:
             found = self._cuts[length] = parts, segment_bytes(length, parts)
         return found
 
-    def seal(  # noqa: PLR0915
+    def seal(
         self,
         keys: AesGmacSiv,
         addresses: bytes,
@@ -212,13 +244,16 @@ class TrainSealer:
         segment = count = size = refused = 0
         whole = addresses + bytes((_AES_FLAGS,))
         headed = addresses + bytes((_AES_FLAGS | FLAG_FRAGMENTED,))
-        destination = addresses[:5]
-        marks: dict[tuple[int, int], bytes] = {}
+        heads = whole + _ZERO5 + prefix, headed + _ZERO5 + prefix
         extra = ENVELOPE_OFFSET + len(prefix)
-        at = 0
+        at = known = parts = step = 0
+        marks: list[bytes] = []
         for header, body in packets:
             length = extra + len(header) + len(body)
-            parts, step = self._cut(length)
+            if length != known:
+                known = length
+                parts, step = self._cut(length)
+                marks = _marks(addresses[:5], parts)
             if parts > MAX_FRAGMENTS:
                 refused += 1
                 continue
@@ -233,26 +268,21 @@ class TrainSealer:
                 pieces, count, size = [], 0, 0
             if not count:
                 segment = step
-            associated = whole if parts == 1 else headed
-            plain = b"".join((associated, _ZERO5, prefix, header, body))
+            plain = b"".join((heads[parts > 1], header, body))
             iv = random[at : at + 8]
             at += 8
             x, y = _QQ.unpack(gmac(iv + _ZERO4, b"", plain))
             tag = ecb(iv + _Q.pack(x ^ y))
-            reset(counter_block(tag))
+            reset(tag if tag[12] < 0x80 else counter_block(tag))
             sealed = update(memoryview(plain)[_AAD_BYTES:])
             packet_id = tag[:8]
             if parts == 1:
-                pieces += (packet_id, associated, tag[8:], sealed)
+                pieces += (packet_id, whole, tag[8:], sealed)
             else:
                 cipher = memoryview(sealed)
                 cut = step - ENVELOPE_OFFSET
-                pieces += (packet_id, associated, tag[8:], cipher[:cut])
-                for n in range(1, parts):
-                    mark = marks.get((parts, n))
-                    if mark is None:
-                        mark = destination + bytes((FRAGMENT_MARK, parts << 4 | n, 0))
-                        marks[parts, n] = mark
+                pieces += (packet_id, headed, tag[8:], cipher[:cut])
+                for mark in marks:
                     end = cut + step - FRAGMENT_HEADER_BYTES
                     pieces += (packet_id, mark, cipher[cut:end])
                     cut = end

@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from ztstack.crypto.aes_gmac_siv import AesGmacSiv
 from ztstack.vl1.armor import PeerKeys, open_packet
 from ztstack.vl1.assembly import Assembly
-from ztstack.vl1.train import TrainSealer, burst_of, may_open, open_train
+from ztstack.vl1.train import TrainSealer, burst_of, even_packet, may_open, open_train
 
 KEY = bytes(range(48))
 ADDRESSES = bytes.fromhex("7f65949b8d359bcfca0f")
@@ -130,3 +130,14 @@ def test_noise_never_raises(noise: bytes, step: int) -> None:
     if may_open(view, step):
         opened = open_train(keys(), view, step)
         assert opened.starts == []
+
+
+@pytest.mark.parametrize("limit", [1280, 1393, 1394, 1500, 2799, 2800, 4000, 9000, 10000])
+def test_even_packets_go_side_by_side(limit: int) -> None:
+    length = even_packet(limit)
+    assert limit - 4 * 32 < length <= limit
+    assert limit <= 1394 or length % 4 == 0
+    trains = sealed(packets_of([length] * 4))
+    assert len(trains) == 1
+    data, step = trains[0]
+    assert len(data) % (4 * step) == 0
