@@ -34,6 +34,7 @@ class ExitCode(IntEnum):
     PORT_IN_USE = 87
     FORBIDDEN = 88
     NO_AGENT = 89
+    HUNG_UP = 129
     INTERRUPTED = 130
     OUTPUT_CLOSED = 141
     TERMINATED = 143

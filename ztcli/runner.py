@@ -13,7 +13,7 @@ from typing import Final
 from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 
 Main = Callable[[], Coroutine[object, object, ExitCode]]
 
@@ -21,8 +21,9 @@ Main = Callable[[], Coroutine[object, object, ExitCode]]
 def run(env: Environment, main: Main, timeout: float | None = None) -> ExitCode:
     """Run until done, until a signal or until `timeout` seconds have passed.
 
-    The first SIGINT or SIGTERM cancels, so that everything closes in order; a second one is
-    final. Then the code is 128 and the number of the signal.
+    The first SIGINT, SIGTERM or SIGHUP cancels, so that everything closes in order; a second one
+    is final. Then the code is 128 and the number of the signal. Ssh ends a ProxyCommand by SIGHUP,
+    and the peer is to know of it; where SIGHUP is ignored (nohup), it stays so.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_supervised(env, main, timeout))
@@ -73,7 +74,10 @@ def _install(env: Environment, interrupted: Callable[[int], None]) -> list[int]:
     if not env.handle_signals:
         return installed
     loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
+    for name in _SIGNALS:
+        number = getattr(signal, name, None)
+        if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+            continue
         try:
             loop.add_signal_handler(number, interrupted, number)
         except (NotImplementedError, RuntimeError, ValueError):

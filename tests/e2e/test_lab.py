@@ -11,6 +11,7 @@ import time
 import pytest
 
 from tests.support.process import World, command
+from tests.support.zt_process import wait_until
 from ztcli.exit_codes import ExitCode
 
 pytestmark = pytest.mark.timeout(120)
@@ -154,6 +155,24 @@ def test_interrupt(lab: World) -> None:
         running.wait_ready()
         running.child.send_signal(signal.SIGINT)
         assert running.wait() == ExitCode.INTERRUPTED
+
+
+def test_hangup_is_told_to_the_peer(lab: World) -> None:
+    """As ssh ends its ProxyCommand, or a terminal that is closed."""
+    with lab.running("--state", "s1", "listen", "7777", "--tcp", "--no-stdin") as one:
+        address = ipv4(one.wait_ready())
+        reading, writing = os.pipe()
+        try:
+            arguments = ("--state", "c1", "call", address, "7777")
+            with lab.running(*arguments, stdin=reading, ready=False) as two:
+                os.write(writing, b"some")
+                wait_until("some arrived", lambda: one.stdout == b"some", 20)
+                two.child.send_signal(signal.SIGHUP)
+                assert two.wait() == ExitCode.HUNG_UP
+                assert one.wait() == ExitCode.CONNECTION_LOST
+        finally:
+            os.close(reading)
+            os.close(writing)
 
 
 def test_status(lab: World) -> None:
