@@ -32,6 +32,13 @@ COMMANDS: Final = {
         "proxy_app",
         "SOCKS and HTTP on a local port, into the network.",
     ),
+    "run": (
+        "ztcli.commands.run",
+        "run_app",
+        "Run a program whose connections go into the network.",
+    ),
+    "ssh": ("ztcli.commands.ssh", "ssh_app", "Run ssh through the network."),
+    "ssh-config": ("ztcli.commands.ssh", "ssh_config_app", "Print what ~/.ssh/config needs."),
     "join": ("ztcli.commands.join", "join_app", "Join networks, print what they gave us."),
     "ip": ("ztcli.commands.join", "ip_app", "Print this node's addresses."),
     "status": ("ztcli.commands.status", "status_app", "Print what this node knows."),

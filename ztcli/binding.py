@@ -123,6 +123,23 @@ def learn_common() -> Callable[..., None]:
     return callback
 
 
+def written(common: Common) -> list[str]:
+    """Return the words that give these options to another `zt`."""
+    words: list[str] = []
+    for entry in fields(Common):
+        value = getattr(common, entry.name)
+        option = f"--{entry.name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(option if value else f"--no-{option[2:]}")
+        elif isinstance(value, int):
+            words += [option] * value
+        elif isinstance(value, list):
+            words += [word for one in value for word in (option, one)]
+        elif value is not None:
+            words += [option, value]
+    return words
+
+
 def new_app(help_text: str = "") -> typer.Typer:
     """Return an empty Typer application in our manner: plain help, no completion of its own."""
     return typer.Typer(

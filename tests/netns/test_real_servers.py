@@ -137,6 +137,27 @@ def test_the_exit_code_of_a_remote_command(there: There) -> None:
     assert done.returncode == 3, done.stderr.decode()
 
 
+def test_zt_ssh(there: There, payload: Path) -> None:
+    data = payload.read_bytes()
+    options = shlex.split(there.ssh())[2:]  # All but ssh and its ProxyCommand.
+    done = there.machine.run(
+        [*there.zt.argv("ssh"), *options, f"root@{there.ip}", "sha256sum; exit 4"],
+        seconds=LIMIT,
+        data=data,
+        env=there.environment(),
+    )
+    assert done.returncode == 4, done.stderr.decode()
+    assert done.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest()
+
+
+def test_zt_run(there: There, payload: Path) -> None:
+    (there.servers.root / "run").write_bytes(payload.read_bytes())
+    url = f"http://{there.ip}:{HTTP_PORT}/run"
+    done = there.zt.run("run", "--", program("curl"), "-sSf", url, seconds=LIMIT)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout == payload.read_bytes()
+
+
 def test_scp(there: There, payload: Path) -> None:
     words = shlex.split(there.ssh())[1:]
     up, down = there.servers.root / "scp", there.scratch / "scp"

@@ -74,7 +74,7 @@ def proxy(env: Environment, settings: Settings, options: ProxyOptions) -> ExitCo
             await listener.start(host, port)
             try:
                 _announce(env, settings, options, engine, listener)
-                service = _Service(env, settings, engine, users, ports, idle)
+                service = ProxyService(env, settings, engine, users, ports, idle)
                 limits = Limits(None, options.max_conns, options.max_conns, grace)
                 quiet = settings.quiet > 0
                 server = Server(env, listener, Guard([], []), limits, quiet=quiet)
@@ -149,7 +149,7 @@ def _announce(
     ready.announce(env, values, options.ready_file, options.ready_fd)
 
 
-class _Service:
+class ProxyService:
     """What is done with the clients of one proxy."""
 
     def __init__(
