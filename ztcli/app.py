@@ -50,6 +50,11 @@ COMMANDS: Final = {
         "Print how the roots are reached from here.",
     ),
     "bench": ("ztcli.commands.bench", "bench_app", "Measure latency and throughput."),
+    "selftest": (
+        "ztcli.commands.selftest",
+        "selftest_app",
+        "Check, without a network, that all of it works on this machine.",
+    ),
     "identity": ("ztcli.commands.identity", "identity_app", "Make, show and check identities."),
     "network": ("ztcli.commands.network", "network_app", "Manage the networks of a controller."),
     "controller": ("ztcli.commands.controller", "controller_app", "Run a network controller."),
