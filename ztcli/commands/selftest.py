@@ -1,4 +1,4 @@
-"""zt selftest: does all of it work on this machine?"""
+"""zt selftest: checks that all of it works on this machine."""
 
 from __future__ import annotations
 
