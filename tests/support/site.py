@@ -48,7 +48,7 @@ class Site:
         made = Zt(place, self.folder / label / "state", options)
         made.state.parent.mkdir(exist_ok=True)
         if not fresh and not made.state.exists():
-            _take_identity(made, self.identities)
+            put_identity(made.state, self.identities)
         self.nodes[label] = made
         return made
 
@@ -77,8 +77,8 @@ def site(folder: Path) -> Iterator[Site]:
         identities = known_identities()
         made: Site | None = None
         try:
-            _take_identity(root, identities)
-            _take_identity(controller, identities)
+            put_identity(root.state, identities)
+            put_identity(controller.state, identities)
             _make_planet(Zt(hub, root.state), hub, planet)
             running = _start_root(root, hub)
             second = _start_controller(controller)
@@ -96,14 +96,14 @@ def known_identities() -> Iterator[dict[str, str]]:
     return iter([case for case in vectors.load("identity.json")["cases"] if "secret" in case])
 
 
-def _take_identity(zt: Zt, identities: Iterator[dict[str, str]]) -> None:
+def put_identity(state: Path, identities: Iterator[dict[str, str]]) -> None:
     """Put the next known identity where a node keeps its own; without one it makes its own."""
     known = next(identities, None)
     if known is None:
         return
-    zt.state.mkdir(parents=True, mode=0o700)
+    state.mkdir(parents=True, mode=0o700)
     for name in ("secret", "public"):
-        file = zt.state / f"identity.{name}"
+        file = state / f"identity.{name}"
         file.touch(0o600)
         file.write_text(known[name])
 
