@@ -63,6 +63,7 @@ COMMANDS: Final = {
     "root": ("ztcli.commands.planet", "root_app", "Run a private root."),
     "lab": ("ztcli.commands.lab", "lab_app", "A root, a controller and a network on this machine."),
     "completion": ("ztcli.commands.about", "completion_app", "Print completions for a shell."),
+    "man": ("ztcli.commands.about", "man_app", "Print a manual page."),
     "version": ("ztcli.commands.about", "version_app", "Print the version."),
 }
 _HIDDEN: Final = ("nc",)
