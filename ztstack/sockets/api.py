@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from ztstack.aio.netcheck import NetReport
 from ztstack.aio.service import NodeConfig, Service
 from ztstack.aio.status import NodeStatus
 from ztstack.base.address import Address
-from ztstack.base.errors import InvalidConfig, NotJoined, PortInUse
+from ztstack.base.errors import InvalidConfig, NameNotResolved, NotJoined, PortInUse
 from ztstack.base.network_id import NetworkId
 from ztstack.sockets.datagram import DatagramEndpoint
 from ztstack.sockets.extras import load
@@ -24,6 +24,10 @@ from ztstack.sockets.stream import Stream
 from ztstack.wire.world import World
 
 JOIN_TIMEOUT_S: Final = 60.0
+
+
+class _Names(Protocol):
+    async def address(self, host: str, family: int = 0) -> str: ...
 
 
 class Node(Mirror):
@@ -53,6 +57,7 @@ class Node(Mirror):
         self._join_timeout = join_timeout
         self._service = Service(config)
         self._opened = OpenSockets()
+        self._names: _Names | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -116,12 +121,12 @@ class Node(Mirror):
         source: str | None = None,
         source_port: int = 0,
     ) -> Stream:
-        """Open a TCP stream to an IP address or a node id; `family` is 0, 4 or 6.
+        """Open a TCP stream to an IP address, a node id or a name; `family` is 0, 4 or 6.
 
         Raises NameNotResolved, Unreachable, ConnectRefused, TimeoutError.
         """
         check_port(port)
-        network, ip = self._service.resolve(host, family)
+        network, ip = self._service.resolve(await self.resolve(host, family), family)
         local = self._service.resolve_local(network, source) if source is not None else None
         interface = self._service.node.member(network).interface
         now = self._service.driver.now()
@@ -190,7 +195,22 @@ class Node(Mirror):
 
         Raises NameNotResolved, Unreachable, TimeoutError.
         """
-        return await ping(self._service, host, timeout, size)
+        return await ping(self._service, await self.resolve(host), timeout, size)
+
+    async def resolve(self, host: str, family: int = 0) -> str:
+        """Return an address for a name, asked of the networks' own DNS servers and nobody else.
+
+        IP addresses and node ids are returned as they are. Raises NameNotResolved.
+        """
+        try:
+            self._service.resolve(host, family)
+        except NameNotResolved:
+            if self._names is None:
+                from ztstack.sockets.names import NameResolver  # noqa: PLC0415 - seldom needed
+
+                self._names = NameResolver(self._service, self.datagram, self.connect)
+            return await self._names.address(host, family)
+        return host
 
     # Under other libraries.
 

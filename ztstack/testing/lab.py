@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from ztstack.aio.identity_worker import generate_identity
 from ztstack.aio.roles import Lab, LabDetails, ensure_identity
-from ztstack.aio.service import NodeConfig
+from ztstack.aio.service import NodeConfig, Service
 from ztstack.aio.storage import Storage
 from ztstack.base.errors import InvalidConfig, StorageError
 from ztstack.crypto.identity import Identity
@@ -55,6 +55,8 @@ class NodeLab:
         self._stack = AsyncExitStack()
         self.nodes: list[Node] = []
         self.details: LabDetails
+        self.hub: Service
+        """The node that is root and controller."""
 
     @property
     def network(self) -> str:
@@ -86,6 +88,7 @@ class NodeLab:
         storage.close()
         lab = Lab(self._folder)
         self.details = await lab.start()
+        self.hub = lab.service
         self._stack.push_async_callback(lab.stop)
         self._rough.append(RoughUdp.install(lab.service, self._seed))
         for number in range(self._count):
