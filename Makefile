@@ -26,12 +26,7 @@ test: lint
 	ZT_REQUIRE_PEERS=1 $(BIN)/pytest -n 2 --dist loadfile -m "interop or netns or e2e"
 
 bench: $(STAMP)
-	$(BIN)/python -m tests.bench.stream
-	$(BIN)/python -m tests.bench.forwarding
-	$(BIN)/python -m tests.bench.startup
-	$(BIN)/python -m tests.bench.root
-	$(BIN)/python -m tests.bench.controller
-	$(BIN)/python -m tests.bench.rules
+	$(BIN)/python -m tests.bench --output bench.json
 
 demo: $(STAMP)
 	docs/demo.sh

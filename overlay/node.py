@@ -13,7 +13,14 @@ from typing import Any, Final, Self
 from overlay.book import AddressBook, parse_node
 from overlay.datagrams import Datagrams
 from overlay.discovery import Discovery
-from overlay.errors import Closed, DecodeError, InvalidConfig, NotJoined, PortInUse
+from overlay.errors import (
+    Closed,
+    DecodeError,
+    InvalidConfig,
+    NotJoined,
+    OverlayError,
+    PortInUse,
+)
 from overlay.events import Echo, Event, EventKind, PeerStatus, Status
 from overlay.memory import MemoryNetwork, MemoryTransport
 from overlay.messages import Datagram, Frame, Kind, Place, frame_head, node_text
@@ -34,11 +41,16 @@ from ztstack.aio.entropy import SystemEntropy
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.entropy import Entropy
 from ztstack.ip.ports import choose_port
+from ztstack.sockets.mirror import LoopMethods
+from ztstack.sockets.open_sockets import OpenSockets
+from ztstack.sockets.transport import Facts
 
 CONNECT_TIMEOUT_S: Final = 30.0
 ECHO_TIMEOUT_S: Final = 5.0
 BACKLOG: Final = 128
 MAX_NETWORKS: Final = 256
+MAX_FINDING: Final = 256
+"""Datagrams that wait until their node is found."""
 _MAX_ECHO: Final = 1200
 
 
@@ -90,7 +102,7 @@ def _check_network(network: int) -> int:
     return network
 
 
-class Node:
+class Node(LoopMethods[Stream]):
     """A node on the current event loop: `async with Node(network="cafe2001") as node:`.
 
     What it sends is neither encrypted nor authenticated.
@@ -119,6 +131,8 @@ class Node:
         self._discovery: Discovery | None = None
         self._datagrams: dict[int, Datagrams] = {}
         self._serve: Callable[[Kind, int], None] | None = None
+        self._opened = OpenSockets()
+        self._finding: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -176,7 +190,10 @@ class Node:
         tcp, discovery, transport, state = self._tcp, self._discovery, self._transport, self._state
         if tcp is None or discovery is None or transport is None:
             return
+        await self._opened.stop()
         await tcp.stop()
+        for task in self._finding:
+            task.cancel()
         discovery.stop()
         for endpoint in list(self._datagrams.values()):
             endpoint.close()
@@ -280,7 +297,19 @@ class Node:
             self._state.remove_network(number)
         self._tell(EventKind.LEFT, number)
 
-    # Sockets.
+    # Sockets; `create_connection` and the others that asyncio has are inherited.
+
+    @property
+    def _carrier(self) -> TcpDriver:
+        return self._running()[0]
+
+    def _facts(self, stream: Stream) -> Facts:
+        fixed: dict[str, object] = {"peername": stream.remote, "sockname": stream.local}
+        fixed["zt_network"], fixed["zt_node"] = stream.network, stream.remote_node
+        return Facts({**fixed, "zt_path": stream.path}, {})
+
+    def _peer(self, host: str) -> str:
+        return node_text(self.book.resolve(host))
 
     async def connect(
         self,
@@ -350,7 +379,9 @@ class Node:
         if port in self._datagrams:
             raise PortInUse(f"UDP port {port} is in use")
         port = port or choose_port(self.config.entropy, self._datagrams.__contains__)
-        endpoint = Datagrams(self._node, port, self._send_datagram, self._forget_datagrams)
+        endpoint = Datagrams(
+            self._node, port, self._send_datagram, self._send_datagram_now, self._forget_datagrams
+        )
         self._datagrams[port] = endpoint
         return endpoint
 
@@ -507,6 +538,35 @@ class Node:
         check_port(port)
         node = self.book.resolve(host)
         network = await self._locate(discovery, node)
+        self._emit_datagram(discovery, (network, node), local, data, port)
+
+    def _send_datagram_now(self, local: int, data: bytes, host: str, port: int) -> None:
+        _, discovery = self._running()
+        check_port(port)
+        node = self.book.resolve(host)
+        for network in self._joined():
+            if node == self._node or discovery.place(network, node) is not None:
+                self._emit_datagram(discovery, (network, node), local, data, port)
+                return
+        if len(self._finding) >= MAX_FINDING:
+            self.drops["no place"] += 1
+            return
+        sending = self._find_and_send(local, data, host, port)
+        task = asyncio.get_running_loop().create_task(sending)
+        self._finding.add(task)
+        task.add_done_callback(self._finding.discard)
+
+    async def _find_and_send(self, local: int, data: bytes, host: str, port: int) -> None:
+        try:
+            async with asyncio.timeout(ECHO_TIMEOUT_S):
+                await self._send_datagram(local, data, host, port)
+        except (OverlayError, OSError):
+            self.drops["no place"] += 1
+
+    def _emit_datagram(
+        self, discovery: Discovery, to: tuple[int, int], local: int, data: bytes, port: int
+    ) -> None:
+        network, node = to
         if node == self._node:
             endpoint = self._datagrams.get(port)
             if endpoint is not None:

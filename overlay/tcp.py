@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Hashable
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from overlay.errors import Closed, ConnectReset
 from overlay.messages import HEAD_BYTES, Place, node_text
@@ -17,6 +17,7 @@ from ztstack.ip.tcp.connection import Connection
 from ztstack.ip.tcp.host import TcpHost
 from ztstack.ip.tcp.listener import Listener as Backlog
 from ztstack.ip.tcp.state import State
+from ztstack.sockets.carrier import Sink
 
 FRAME_BYTES: Final = 1400
 """The largest frame with a segment: it passes every path that carries IPv6."""
@@ -45,12 +46,6 @@ def network_of(address: bytes) -> int:
     return int.from_bytes(address[1:9], "big")
 
 
-class Sink(Protocol):
-    """Who hears of a socket's events."""
-
-    def socket_event(self, event: Event) -> None: ...
-
-
 SendSegment = Callable[[bytes, bytes], None]
 """Called with the remote address and the segment."""
 
@@ -72,6 +67,15 @@ class TcpDriver:
         self._stopped = False
         self.mtu = frame_bytes - HEAD_BYTES + _IP_HEADER
         self.host.set_mtu(self.now(), self.mtu)
+
+    @property
+    def is_running(self) -> bool:
+        return not self._stopped
+
+    @property
+    def driver(self) -> Self:
+        """Itself: what asyncio's transports ask of a node is all here."""
+        return self
 
     def now(self) -> int:
         return int(self.loop.time() * 1e6)
@@ -284,6 +288,12 @@ class Stream:
         if self._end():
             self._connection.abort(self._driver.now())
             self._driver.pump_soon()
+
+    def release(self) -> Connection:
+        """Give the connection to somebody else; this object is closed afterwards."""
+        self._check_open()
+        self._end()
+        return self._connection
 
     def _end(self) -> bool:
         if self._closed:

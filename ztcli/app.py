@@ -49,6 +49,7 @@ COMMANDS: Final = {
         "netcheck_app",
         "Print how the roots are reached from here.",
     ),
+    "bond": ("ztcli.commands.bond", "bond_app", "Show several paths that are used as one."),
     "bench": ("ztcli.commands.bench", "bench_app", "Measure latency and throughput."),
     "selftest": (
         "ztcli.commands.selftest",

@@ -97,6 +97,9 @@ class Datagrams(Protocol):
 
     async def send(self, data: bytes, host: str, port: int) -> None: ...
     async def receive(self) -> tuple[bytes, tuple[str, int], str]: ...
+    def join_group(self, group: str) -> None:
+        """Hear what is sent to a multicast address."""
+
     def close(self) -> None: ...
 
 

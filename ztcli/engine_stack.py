@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import socket
 from dataclasses import asdict
@@ -98,6 +99,7 @@ class StackEngine:
                 force_relay=settings.relay is not None,
                 port_mapping=settings.port_mapping,
                 moons=moons_of(settings),
+                multipath=multipath_of(settings),
                 progress=self._progress.tried,
             )
         )
@@ -261,12 +263,26 @@ class StackEngine:
                 {**asdict(report), "address": str(report.address)} for report in status.peers
             ],
             "drops": status.drops,
+            "bonds": [bond.values() for bond in status.bonds],
         }
 
 
 def moons_of(settings: Settings) -> tuple[tuple[int, ztstack.Address], ...]:
     """Return the moons that are to be orbited, and their seeds."""
     return tuple((moon, ztstack.Address(seed)) for moon, seed in settings.moons)
+
+
+def multipath_of(settings: Settings) -> ztstack.Multipath | None:
+    """Return what is wanted of several paths; None leaves it to the state directory."""
+    wanted = settings.multipath
+    if wanted is None:
+        return None
+    return ztstack.Multipath(
+        policy=ztstack.BondPolicy(wanted.policy) if wanted.policy is not None else None,
+        ports=wanted.ports or (),
+        bind=tuple(ipaddress.ip_address(ip).packed for ip in wanted.bind),
+        warmup_root=wanted.warmup_root,
+    )
 
 
 def relay_of(settings: Settings) -> ztstack.Endpoint | None:

@@ -11,6 +11,7 @@ import typer
 
 from ztcli import parsing
 from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
+from ztcli.multipath import Multipath, multipath
 
 JOIN_TIMEOUT_S: Final = 60.0
 CONNECT_TIMEOUT_S: Final = 30.0
@@ -101,6 +102,9 @@ class Common:
         Text,
         typer.Option("--mp-warmup-root", metavar="BOOL", help="Send doubtful packets twice."),
     ] = None
+    mp_bind: Annotated[
+        Text, typer.Option("--mp-bind", metavar="IP,IP", help="Local addresses of the sockets.")
+    ] = None
     transport: Annotated[
         Text, typer.Option("--transport", metavar="NAME", help="Overlay: osudp or inmem.")
     ] = None
@@ -157,7 +161,6 @@ class Common:
     log_format: Annotated[Text, typer.Option("--log-format", hidden=True)] = None
     pcap: Annotated[Text, typer.Option("--pcap", hidden=True)] = None
     pcap_wire: Annotated[Text, typer.Option("--pcap-wire", hidden=True)] = None
-    mp_bind: Annotated[Text, typer.Option("--mp-bind", hidden=True)] = None
 
     def merged(self, later: Self) -> Self:
         """Return these options overridden by those after the command's name."""
@@ -206,6 +209,7 @@ class Settings:
     advertise: tuple[str, int] | None = None
     peers: tuple[parsing.OverlayPeer, ...] = ()
     addresses: tuple[tuple[str, int], ...] = ()
+    multipath: Multipath | None = None
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -219,7 +223,6 @@ class Settings:
 def settings(common: Common, default_state: Path) -> Settings:
     """Check the options against one another; nothing is loaded and nothing is sent."""
     _check_not_built(common)
-    _check_multipath(common)
     _check_words(common)
     stack = parsing.stack(common.stack) if common.stack is not None else "managed"
     warnings = []
@@ -268,6 +271,7 @@ def settings(common: Common, default_state: Path) -> Settings:
         advertise=parsing.physical(common.advertise) if common.advertise else None,
         peers=tuple(parsing.overlay_peer(text) for text in common.texts("peer")),
         addresses=tuple(parsing.ip_mapping(text) for text in common.texts("map_ip")),
+        multipath=_multipath(common, stack),
         warnings=tuple(warnings),
     )
 
@@ -310,41 +314,25 @@ def _check_not_built(common: Common) -> None:
         raise UsageProblem("--config is not built yet: there are no configuration files")
 
 
-def _check_multipath(common: Common) -> None:
-    """Check every value first, so that a wrong one is named; then say that it is not built."""
-    policy = parsing.bond_policy(common.mp_bond) if common.mp_bond is not None else "off"
-    ports = parsing.udp_ports(common.mp_udp_ports) if common.mp_udp_ports is not None else None
-    count = len(ports) if ports is not None else 1
-    if common.mp_udp_sockets is not None:
-        text = common.mp_udp_sockets
-        if not text.isdigit() or not 1 <= int(text) <= parsing.MAX_MP_SOCKETS:
-            raise UsageProblem(f"--mp-udp-sockets is a number from 1 to 8, not {text!r}")
-        if ports is not None and len(ports) != int(text):
-            raise UsageProblem(
-                f"--mp-udp-ports names {len(ports)} ports for {text} sockets of --mp-udp-sockets"
-            )
-        count = int(text)
-    if count > parsing.MAX_MP_SOCKETS:
-        raise UsageProblem(f"--mp-udp-ports names {count} ports; 8 are the most")
-    if common.mp_warmup_root is not None:
-        parsing.boolean(common.mp_warmup_root, "--mp-warmup-root")
-    given = {
-        "--mp-bond": common.mp_bond,
-        "--mp-udp-sockets": common.mp_udp_sockets,
-        "--mp-udp-ports": common.mp_udp_ports,
-        "--mp-warmup-root": common.mp_warmup_root,
-        "--mp-bind": common.mp_bind,
-        "--multipath": common.multipath or None,
-    }
-    wanted = [name for name, value in given.items() if value is not None]
-    if not wanted:
-        return
-    if common.stack is not None and parsing.stack(common.stack) == "overlay":
-        raise UsageProblem(f"{wanted[0]} belongs to the managed stack, not to the overlay")
-    what = f"{wanted[0]} {policy}" if wanted[0] == "--mp-bond" else wanted[0]
-    raise UsageProblem(
-        f"{what}: multipath is not built yet", "direct paths are found without it; leave it out"
+def _multipath(common: Common, stack: str) -> Multipath | None:
+    """Check every value first, so that a wrong one is named, and then what it goes with."""
+    found = multipath(
+        wanted=bool(common.multipath),
+        bond=common.mp_bond,
+        sockets=common.mp_udp_sockets,
+        ports=common.mp_udp_ports,
+        warmup_root=common.mp_warmup_root,
+        bind=common.mp_bind,
     )
+    if found is None:
+        return None
+    if stack == "overlay":
+        raise UsageProblem("multipath belongs to the managed stack, not to the overlay")
+    if common.bind_udp and (found.ports is not None or found.bind):
+        raise UsageProblem("--bind-udp and --mp-udp-sockets, -ports, --mp-bind: choose")
+    if common.relay is not None and parsing.relay(common.relay) is not None:
+        raise UsageProblem("--relay leaves UDP out, --multipath is about UDP: choose")
+    return found
 
 
 def _check_overlay(common: Common, stack: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -24,7 +25,6 @@ _SIZE_UNITS: Final = {
 STACKS: Final = ("managed", "zerotier", "libzt", "overlay")
 BOND_POLICIES: Final = {
     "off": "off",
-    "none": "off",
     "active-backup": "active-backup",
     "activebackup": "active-backup",
     "broadcast": "broadcast",
@@ -297,17 +297,53 @@ def bond_policy(text: str) -> str:
     return found
 
 
+def udp_sockets(text: str) -> int:
+    """Read how many UDP sockets there are to be."""
+    is_number = text.isascii() and text.isdigit() and len(text) <= 5
+    if not is_number or not 1 <= int(text) <= MAX_MP_SOCKETS:
+        raise UsageProblem(f"--mp-udp-sockets is a number from 1 to {MAX_MP_SOCKETS}, not {text!r}")
+    return int(text)
+
+
 def udp_ports(text: str) -> tuple[int, ...]:
-    """Read `P1,P2,...`; 0 means any."""
-    return tuple(port(part.strip(), zero=True) for part in text.split(","))
+    """Read `P1,P2,...`; 0 means any, and nothing between commas is nothing."""
+    found = tuple(port(part.strip(), zero=True) for part in text.split(",") if part.strip())
+    if not found:
+        raise UsageProblem(f"--mp-udp-ports is P1,P2,..., not {text!r}")
+    if len(found) > MAX_MP_SOCKETS:
+        raise UsageProblem(
+            f"--mp-udp-ports names {len(found)} ports; {MAX_MP_SOCKETS} are the most"
+        )
+    fixed = [one for one in found if one]
+    if len(set(fixed)) < len(fixed):
+        raise UsageProblem(f"--mp-udp-ports names a port twice: {text}")
+    return found
+
+
+def local_ips(text: str) -> tuple[str, ...]:
+    """Read `IP,IP,...` of this machine, to which sockets are bound."""
+    found = []
+    for part in text.split(","):
+        try:
+            address = ipaddress.ip_address(part.strip())
+        except ValueError:
+            raise UsageProblem(f"--mp-bind is IP,IP,..., not {text!r}") from None
+        if address.is_unspecified or address.is_multicast or "%" in part:
+            raise UsageProblem(f"--mp-bind {address}: is no address of one interface")
+        found.append(str(address))
+    if len(set(found)) < len(found):
+        raise UsageProblem(f"--mp-bind names an address twice: {text}")
+    if len(found) > MAX_MP_SOCKETS:
+        raise UsageProblem(f"--mp-bind names {len(found)} addresses; {MAX_MP_SOCKETS} are the most")
+    return tuple(found)
 
 
 def boolean(text: str, what: str) -> bool:
     """Read true or false."""
     match text.strip().lower():
-        case "true" | "1" | "yes" | "on":
+        case "true":
             return True
-        case "false" | "0" | "no" | "off":
+        case "false":
             return False
         case _:
             raise UsageProblem(f"{what} is true or false, not {text!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ztstack.aio.bond_status import running_bonds
 from ztstack.aio.control import ask_controller, compile_rules
 from ztstack.aio.entropy import SystemEntropy
 from ztstack.aio.moons import MoonFiles, parse_moon
@@ -33,6 +34,8 @@ from ztstack.base.errors import (
     ZtError,
 )
 from ztstack.base.network_id import NetworkId
+from ztstack.bonding.report import BondReport, LinkReport
+from ztstack.bonding.settings import BondPolicy, Multipath
 from ztstack.controller.pools import address_pools
 from ztstack.crypto.identity import Identity
 from ztstack.root.world_builder import make_moon, make_planet
@@ -53,6 +56,8 @@ __all__ = [
     "Address",
     "AuthenticationRequired",
     "BlockingNode",
+    "BondPolicy",
+    "BondReport",
     "ConnectRefused",
     "ConnectReset",
     "ControllerService",
@@ -63,10 +68,12 @@ __all__ = [
     "Identity",
     "Lab",
     "LabDetails",
+    "LinkReport",
     "Listener",
     "LocalError",
     "MissingExtra",
     "MoonFiles",
+    "Multipath",
     "NetReport",
     "NetworkId",
     "NetworkNotFound",
@@ -98,4 +105,5 @@ __all__ = [
     "parse_planet",
     "read_identity",
     "root_config",
+    "running_bonds",
 ]

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 
 import pytest
 
-from ztstack.aio.udp import UdpSockets
+from ztstack.aio.udp import SINGLES_PER_WAKEUP, UdpSockets
 from ztstack.base.datagram import ALL_SOCKETS, Datagram
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import InvalidConfig, PortInUse
@@ -20,12 +21,23 @@ class Collector:
         self.datagrams: list[bytes] = []
         self.remotes: set[Endpoint] = set()
         self.wakeups = 0
+        self.most = 0
         self.woken = asyncio.Event()
 
-    def received(self, number: int, remote: Endpoint, view: memoryview, step: int) -> None:
+    def received(
+        self,
+        number: int,
+        remote: Endpoint,
+        view: memoryview,
+        step: int,
+        ends: Sequence[int] = (),
+    ) -> None:
         self.remotes.add(remote)
-        for start in range(0, len(view), step):
-            self.datagrams.append(bytes(view[start : start + step]))
+        self.most = max(self.most, len(ends))
+        start = 0
+        for end in ends or (*range(step, len(view), step), len(view)):
+            self.datagrams.append(bytes(view[start:end]))
+            start = end
 
     def drained(self) -> None:
         self.wakeups += 1
@@ -113,3 +125,40 @@ def test_an_address_of_another_machine_cannot_be_bound() -> None:
             )
 
     asyncio.run(run())
+
+
+async def collected(sent: list[tuple[int, bytes]]) -> Collector:
+    """Let sockets of several numbers send before the receiver looks for the first time."""
+    collector = Collector()
+    receiver = UdpSockets(asyncio.get_running_loop(), collector)
+    senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    try:
+        target = receiver.open(LOOPBACK).local
+        for number, data in sent:
+            senders[number].sendto(data, (target.host, target.port))
+        await until(len(sent), collector)
+    finally:
+        receiver.close()
+        for sender in senders:
+            sender.close()
+    return collector
+
+
+def test_single_datagrams_are_passed_on_together() -> None:
+    sent = [(0, bytes((number,)) * (700 + 7 * number)) for number in range(200)]
+    collector = asyncio.run(collected(sent))
+    assert collector.datagrams == [data for _, data in sent]
+    assert 1 < collector.most <= SINGLES_PER_WAKEUP
+
+
+def test_datagrams_of_two_senders_are_not_mixed() -> None:
+    sent = [(number // 3 % 2, bytes((number,)) * (1500 - number)) for number in range(60)]
+    collector = asyncio.run(collected(sent))
+    assert collector.datagrams == [data for _, data in sent]
+    assert len(collector.remotes) == 2
+    assert collector.most == 3
+
+
+def test_large_single_datagrams_do_not_overflow_the_buffer() -> None:
+    sent = [(0, bytes((number,)) * 60_000) for number in range(20)]
+    assert asyncio.run(collected(sent)).datagrams == [data for _, data in sent]

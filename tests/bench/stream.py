@@ -20,11 +20,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from tests.bench import ceiling
+from tests.bench.ends import children_cpu_s
 from tests.support.site import Site, site
 from tests.support.zt_process import ProcessFailure, Zt, environment
 
@@ -35,10 +36,12 @@ LIMIT_SECONDS: Final = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """What arrived, and how long it took from the first byte to the last."""
+    """What arrived, how long it took from the first byte to the last, and what both ends used."""
 
     received: int
     seconds: float
+    sender_cpu_s: float = 0.0
+    receiver_cpu_s: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -89,13 +92,16 @@ def receiving(zt: Zt, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]
 
 def transfer(left: Zt, right: Zt, port: int, payload: Path) -> Transfer:
     """Send a file through `zt call` to a new `zt listen`."""
+    began = children_cpu_s()
     with receiving(left, port) as (ip, listener):
         assert listener.stdout is not None
         caller = right.start("call", ip, str(port), stdin=payload, ready=False)
         result = drain(listener.stdout.fileno())
         if caller.wait(LIMIT_SECONDS) != 0:
             raise ProcessFailure(caller.words())
-    return checked(result, payload)
+        between = children_cpu_s()
+    sender, receiver = between - began, children_cpu_s() - between
+    return checked(replace(result, sender_cpu_s=sender, receiver_cpu_s=receiver), payload)
 
 
 def checked(result: Transfer, payload: Path) -> Transfer:

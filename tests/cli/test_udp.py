@@ -50,6 +50,17 @@ def test_datagrams_as_json(zt: Zt) -> None:
     assert events[1]["data"] == "ff"
 
 
+def test_groups_are_joined_and_told(zt: Zt) -> None:
+    arguments = ["--group", "239.1.2.3", "--group", "ff05::77", "--json", "--once"]
+    with zt.background("udp-listen", "0", *arguments) as running:
+        ask(running.port, b"ping")
+    assert running.result is not None
+    events = [json.loads(line) for line in running.result.stdout.splitlines()]
+    assert events[0]["groups"] == ["239.1.2.3", "ff05::77"]
+    assert (events[1]["local"], events[1]["text"]) == ("239.1.2.3", "ping")
+    assert f"try: zt udp-send --to 239.1.2.3:{running.port} " in running.result.stderr
+
+
 def test_send_and_wait(zt: Zt) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
@@ -101,7 +112,8 @@ def test_lines_of_stdin(zt: Zt) -> None:
         ["udp-send", "--data", "x"],
         ["udp-listen", "9", "--echo", "--reply", "x"],
         ["udp-listen", "9", "--exec", "cat"],
-        ["udp-listen", "9", "--group", "239.0.0.1"],
+        ["udp-listen", "9", "--group", "10.0.0.1"],
+        ["udp-listen", "9", "--group", "everybody"],
     ],
 )
 def test_contradictions(zt: Zt, arguments: list[str]) -> None:

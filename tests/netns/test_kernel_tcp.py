@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.netns import Machine, lan
 from tests.support.peers import required
+from tests.support.tap_host import start
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -26,21 +27,6 @@ LOSSY = 3_000_000
 def machine() -> Iterator[Machine]:
     with required(), lan() as network:
         yield network.machine("tap")
-
-
-def start(machine: Machine, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start our host and wait until its device is there."""
-    process = subprocess.Popen(
-        [*machine.wrap, sys.executable, "-m", "tests.support.tap_host", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if line != b"ready\n":
-        raise AssertionError(process.communicate(timeout=10)[1].decode())
-    return process
 
 
 def result_of(process: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -77,7 +63,7 @@ def test_the_kernel_connects(machine: Machine, host: str) -> None:
 @pytest.mark.parametrize("family", ["4", "6"])
 def test_we_connect_to_the_kernel(machine: Machine, family: str, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    ours = start(machine, "connect", "7001", str(SIZE), family, str(ready))
+    ours = start(machine, "connect", "7001", str(SIZE), "--family", family, "--ready", str(ready))
     peer = machine.run(
         [sys.executable, str(PEER), "serve", "7001", str(SIZE), str(ready)], seconds=90.0
     )

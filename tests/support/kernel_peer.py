@@ -1,27 +1,36 @@
 """The kernel's TCP as a peer.
 
-    python kernel_peer.py connect HOST PORT COUNT | serve PORT COUNT READY
+    python kernel_peer.py connect HOST PORT COUNT | serve PORT COUNT READY     [options]
 
-Sends COUNT bytes while it reads to the end, and prints one JSON line about both. It imports nothing
-of the project.
+Sends COUNT bytes while it reads to the end, and prints one JSON line about both; with `--reset` or
+`--await-reset` it breaks the connection off, or waits until that is done to it, while the other end
+is in the named state. It imports nothing of the project.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
+import os
+import select
 import socket
+import struct
 import sys
 import threading
+import time
 from pathlib import Path
 
 LIMIT_S = 60.0
+SLOWEST = 100_000
+"""Bytes per second below which a transfer is given up."""
 
 
-def exchange(sock: socket.socket, count: int) -> dict[str, object]:
+def exchange(sock: socket.socket, options: argparse.Namespace) -> dict[str, object]:
+    count, pause_after = options.count, options.pause_after
     block = hashlib.shake_256(b"kernel").digest(1 << 16)
     data = (block * (count // len(block) + 1))[:count]
-    sock.settimeout(LIMIT_S)
+    sock.settimeout(LIMIT_S + count / SLOWEST)
 
     def send() -> None:
         sock.sendall(data)
@@ -29,31 +38,107 @@ def exchange(sock: socket.socket, count: int) -> dict[str, object]:
 
     sender = threading.Thread(target=send)
     sender.start()
+    began = time.monotonic()
     received, digest = 0, hashlib.sha256()
-    while piece := sock.recv(1 << 18):
+    while piece := sock.recv(options.read):
         received += len(piece)
         digest.update(piece)
+        if received >= pause_after > 0:
+            time.sleep(1.0)
+            pause_after = 0
+    seconds = time.monotonic() - began
     sender.join()
     sock.close()
     return {
         "sent_sha256": hashlib.sha256(data).hexdigest(),
         "received": received,
         "received_sha256": digest.hexdigest(),
+        "seconds": seconds,
     }
 
 
+def enter(sock: socket.socket, state: str) -> None:
+    """Lead the other end into a state; it sends a byte, or its end, when it is there.
+
+    It begins with a byte of ours: without one it cannot know that `connect` has returned.
+    """
+    sock.sendall(b"?")
+    if state == "CLOSE_WAIT":
+        sock.shutdown(socket.SHUT_WR)
+    assert sock.recv(1) == (b"" if state == "FIN_WAIT_2" else b"!")
+
+
+def reset(sock: socket.socket) -> dict[str, object]:
+    """Break the connection off."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+    return {}
+
+
+def await_reset(sock: socket.socket) -> dict[str, object]:
+    """Wait until the connection is broken off, and say with which error."""
+    poll = select.poll()
+    poll.register(sock, 0)  # only errors
+    events = poll.poll(LIMIT_S * 1000)
+    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return {"error": os.strerror(code) if code else None, "events": len(events)}
+
+
+def talk(sock: socket.socket, options: argparse.Namespace) -> dict[str, object]:
+    if options.reset or options.await_reset:
+        sock.settimeout(LIMIT_S)
+        enter(sock, options.reset or options.await_reset)
+        return reset(sock) if options.reset else await_reset(sock)
+    return exchange(sock, options)
+
+
+def prepare(sock: socket.socket, options: argparse.Namespace) -> None:
+    if options.buffer:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options.buffer)
+    if options.window:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, options.window)
+    if options.congestion:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, options.congestion.encode())
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    modes = parser.add_subparsers(dest="mode", required=True)
+    connect = modes.add_parser("connect")
+    connect.add_argument("host")
+    serve = modes.add_parser("serve")
+    for mode in (connect, serve):
+        mode.add_argument("port", type=int)
+        mode.add_argument("count", type=int)
+        mode.add_argument("--read", type=int, default=1 << 18, help="bytes of one read")
+        mode.add_argument("--pause-after", type=int, default=0, help="read nothing for a second")
+        mode.add_argument("--buffer", type=int, default=0, help="SO_RCVBUF")
+        mode.add_argument("--window", type=int, default=0, help="TCP_WINDOW_CLAMP")
+        mode.add_argument("--congestion", help="TCP_CONGESTION")
+        mode.add_argument("--reset", metavar="STATE")
+        mode.add_argument("--await-reset", metavar="STATE")
+    serve.add_argument("ready", type=Path)
+    return parser.parse_args()
+
+
 def main() -> int:
-    if sys.argv[1] == "connect":
-        with socket.create_connection((sys.argv[2], int(sys.argv[3])), LIMIT_S) as sock:
-            result = exchange(sock, int(sys.argv[4]))
+    options = parsed()
+    if options.mode == "connect":
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            prepare(sock, options)
+            sock.settimeout(LIMIT_S)
+            sock.connect((options.host, options.port))
+            result = talk(sock, options)
     else:
         with socket.create_server(
-            ("::", int(sys.argv[2])), family=socket.AF_INET6, dualstack_ipv6=True
+            ("::", options.port), family=socket.AF_INET6, dualstack_ipv6=True
         ) as server:
-            Path(sys.argv[4]).touch()
+            prepare(server, options)
+            options.ready.touch()
             server.settimeout(LIMIT_S)
             sock, _ = server.accept()
-            result = exchange(sock, int(sys.argv[3]))
+            result = talk(sock, options)
     sys.stdout.write(json.dumps(result) + "\n")
     return 0
 

@@ -49,6 +49,7 @@ class OsDatagrams(asyncio.DatagramProtocol):
         self._queue: deque[tuple[bytes, tuple[str, int]] | OSError] = deque()
         self._arrived = asyncio.Event()
         self._transport: asyncio.DatagramTransport | None = None
+        self.groups: list[str] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclass, so there is nothing to assert.
@@ -83,7 +84,11 @@ class OsDatagrams(asyncio.DatagramProtocol):
         item = self._queue.popleft()
         if isinstance(item, OSError):
             raise item
-        return item[0], item[1], "127.0.0.1"
+        return item[0], item[1], self.groups[0] if self.groups else "127.0.0.1"
+
+    def join_group(self, group: str) -> None:
+        """Note it, and call it the place of what arrives: loopback has no groups."""
+        self.groups.append(group)
 
     def close(self) -> None:
         assert self._transport is not None

@@ -1,40 +1,49 @@
-"""Our IP host behind a TAP device, so that the kernel's TCP is its peer.
+"""Our IP host behind a TAP device or an emulated link, so that the kernel's TCP is its peer.
 
-    python -m tests.support.tap_host serve PORT SEND | connect PORT SEND
+    python -m tests.support.tap_host serve PORT SEND | connect PORT SEND     [options]
 
-The kernel has 10.99.0.1 and fd99::1, this host .2 and ::2. It reads to the end of the stream while
-it sends SEND bytes, and prints one JSON line: what it sent and received, as counts and SHA-256.
-Run it as root in a network namespace of its own.
+Behind the TAP the kernel has 10.99.0.1 and fd99::1, this host .2 and ::2; with `--wan 1` it is the
+bare end of `direct_link(..., 1)` with 10.77.1.2 and fd77:1::2. It reads to the end of the stream
+while it sends SEND bytes, and prints one JSON line: what it sent and received, as counts and
+SHA-256. With `--reset` or `--await-reset` it breaks the connection off in the named state, or
+enters that state and waits until it is broken off. Run it as root in a namespace of its own.
 """
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import hashlib
 import json
 import os
 import select
+import socket
 import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
+from tests.support.netns import Machine
 from tests.support.switches import SeededEntropy
 from ztstack.base.frame import Frame
 from ztstack.base.mac import Mac
 from ztstack.base.trace import CountingTracer
 from ztstack.ip.interface import Interface
 from ztstack.ip.tcp.connection import Connection
+from ztstack.ip.tcp.state import State
 
 MAC: Final = Mac(0x020000000002)
 MTU: Final = 1500
-KERNEL: Final = (bytes((10, 99, 0, 1)), bytes.fromhex("fd99") + bytes(13) + b"\x01")
-OURS: Final = (bytes((10, 99, 0, 2)), bytes.fromhex("fd99") + bytes(13) + b"\x02")
 LIMIT_S: Final = 60.0
+SLOWEST: Final = 100_000
+"""Bytes per second below which a transfer is given up."""
 _TUNSETIFF: Final = 0x400454CA
 _IFF_TAP_NO_PI: Final = 0x1002
+_ALL: Final = 3  # ETH_P_ALL
 _FRAMES_PER_WAKEUP: Final = 256
 _BLOCK: Final = hashlib.shake_256(b"tap").digest(1 << 16)
 
@@ -43,24 +52,56 @@ def pattern(count: int) -> bytes:
     return (_BLOCK * (count // len(_BLOCK) + 1))[:count]
 
 
-class TapHost:
-    """An Interface whose Ethernet is a TAP device."""
+def open_tap() -> int:
+    """Make the device and give the kernel its addresses."""
+    descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+    name = struct.pack("16sH22x", b"tap0", _IFF_TAP_NO_PI)
+    fcntl.ioctl(descriptor, _TUNSETIFF, name)
+    for command in (
+        "link set lo up",
+        f"link set tap0 mtu {MTU} up",
+        "address add 10.99.0.1/24 dev tap0",
+        "address add fd99::1/64 dev tap0 nodad",
+    ):
+        subprocess.run(["ip", *command.split()], check=True)
+    return descriptor
 
-    def __init__(self) -> None:
-        self.descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-        name = struct.pack("16sH22x", b"tap0", _IFF_TAP_NO_PI)
-        fcntl.ioctl(self.descriptor, _TUNSETIFF, name)
-        for command in (
-            "link set lo up",
-            f"link set tap0 mtu {MTU} up",
-            "address add 10.99.0.1/24 dev tap0",
-            "address add fd99::1/64 dev tap0 nodad",
-        ):
-            subprocess.run(["ip", *command.split()], check=True)
+
+def open_wan(number: int) -> int:
+    """Open the end of a link that has no address."""
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+    sock.bind((f"wan{number}", _ALL))
+    return sock.detach()
+
+
+def start(machine: Machine, *arguments: str) -> subprocess.Popen[bytes]:
+    """Run this program on a machine and wait until its device is there."""
+    process = subprocess.Popen(
+        [*machine.wrap, sys.executable, "-m", "tests.support.tap_host", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if line != b"ready\n":
+        raise AssertionError(process.communicate(timeout=10)[1].decode())
+    return process
+
+
+class TapHost:
+    """An Interface whose Ethernet is a TAP device or a link."""
+
+    def __init__(self, wan: int = 0) -> None:
+        self.descriptor = open_wan(wan) if wan else open_tap()
+        four, six = (f"10.77.{wan}", f"fd77:{wan}") if wan else ("10.99.0", "fd99")
+        self.kernel = {"4": f"{four}.1", "6": f"{six}::1"}
         self.tracer = CountingTracer()
         self.interface = Interface(self.now(), MAC, MTU, SeededEntropy(1), self.tracer)
-        addresses = [(OURS[0], 24), (OURS[1], 64)]
-        self.interface.set_addresses(self.now(), addresses)
+        ours = (ip_address(f"{four}.2").packed, 24), (ip_address(f"{six}::2").packed, 64)
+        self.interface.set_addresses(self.now(), list(ours))
 
     @staticmethod
     def now() -> int:
@@ -92,25 +133,31 @@ class TapHost:
                 os.write(self.descriptor, b"".join((head, header, body)))
         self.interface.take_events()
 
-    def exchange(self, connection: Connection, count: int) -> dict[str, object]:
+    def exchange(self, connection: Connection, options: argparse.Namespace) -> dict[str, object]:
         """Send and receive at once, to the end of both directions."""
+        count, pause_after = options.count, options.pause_after
         data = memoryview(pattern(count))
         sent, received, digest = 0, 0, hashlib.sha256()
-        deadline = time.monotonic() + LIMIT_S
+        read_at = 0.0
+        deadline = time.monotonic() + LIMIT_S + count / SLOWEST
         while time.monotonic() < deadline:
             if sent < count:
                 sent += connection.write(self.now(), data[sent : sent + (1 << 20)])
             if sent == count:
                 connection.shutdown(self.now())
-            for view in connection.read(self.now(), 1 << 20):
-                received += len(view)
-                digest.update(view)
+            if time.monotonic() >= read_at:
+                for _ in range(options.reads):
+                    for view in connection.read(self.now(), options.read):
+                        received += len(view)
+                        digest.update(view)
+                if received >= pause_after > 0:
+                    read_at, pause_after = time.monotonic() + 1.0, 0
             if connection.error is not None:
                 return {"error": str(connection.error), "received": received}
             if connection.at_eof and connection.fin_acknowledged:
                 break
             self.turn()
-        for _ in range(20):
+        for _ in range(4):
             self.turn()
         return {
             "sent_sha256": hashlib.sha256(data).hexdigest(),
@@ -119,30 +166,77 @@ class TapHost:
             "drops": {reason.value: number for reason, number in self.tracer.counts.items()},
         }
 
+    def enter(self, connection: Connection, state: State) -> None:
+        """Come into a state, which the peer brings about, and let it know by a byte or our end."""
+        self.until(lambda: bool(connection.read(self.now(), 1)))
+        if state is State.FIN_WAIT_2:
+            connection.shutdown(self.now())
+        self.until(lambda: connection.state in (state, State.CLOSED))
+        if state is not State.FIN_WAIT_2:
+            connection.write(self.now(), b"!")
+            self.until(lambda: connection.send_unacknowledged == 1)
+
+    def until(self, done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + LIMIT_S
+        while not done() and time.monotonic() < deadline:
+            self.turn()
+
+    def break_off(self, connection: Connection) -> dict[str, object]:
+        connection.abort(self.now())
+        for _ in range(4):
+            self.turn()
+        return {"state": connection.state.name}
+
+    def await_break(self, connection: Connection) -> dict[str, object]:
+        """Wait until the peer has broken off, and say what that looks like here."""
+        self.until(lambda: connection.error is not None)
+        return {"state": connection.state.name, "error": type(connection.error).__name__}
+
+    def talk(self, connection: Connection, options: argparse.Namespace) -> dict[str, object]:
+        if options.reset or options.await_reset:
+            self.enter(connection, State[options.reset or options.await_reset])
+            act = self.break_off if options.reset else self.await_break
+            return act(connection)
+        return self.exchange(connection, options)
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("mode", choices=("serve", "connect"))
+    parser.add_argument("port", type=int)
+    parser.add_argument("count", type=int)
+    parser.add_argument("--family", choices=("4", "6"), default="4")
+    parser.add_argument("--ready", type=Path, help="connect: when this file is there")
+    parser.add_argument("--wan", type=int, default=0)
+    parser.add_argument("--read", type=int, default=1 << 20, help="bytes of one read")
+    parser.add_argument("--reads", type=int, default=1, help="how many before frames are served")
+    parser.add_argument("--pause-after", type=int, default=0, help="read nothing for a second")
+    parser.add_argument("--reset", metavar="STATE")
+    parser.add_argument("--await-reset", metavar="STATE")
+    return parser.parse_args()
+
 
 def main() -> int:
-    mode, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    family = int(sys.argv[4]) if len(sys.argv) > 4 else 4
-    host = TapHost()
+    options = parsed()
+    host = TapHost(options.wan)
     connection: Connection | None = None
-    if mode == "serve":
-        listener = host.interface.listen(host.now(), None, port)
+    if options.mode == "serve":
+        listener = host.interface.listen(host.now(), None, options.port)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         while connection is None:
             host.turn()
             connection = listener.accept()
     else:
-        ready = Path(sys.argv[5])
         sys.stdout.write("ready\n")
         sys.stdout.flush()
-        while not ready.exists():
+        while not options.ready.exists():
             host.turn()
-        ip = KERNEL[0] if family == 4 else KERNEL[1]
-        connection = host.interface.connect(host.now(), ip, port)
+        ip = ip_address(host.kernel[options.family]).packed
+        connection = host.interface.connect(host.now(), ip, options.port)
         while not connection.is_established and connection.error is None:
             host.turn()
-    sys.stdout.write(json.dumps(host.exchange(connection, count)) + "\n")
+    sys.stdout.write(json.dumps(host.talk(connection, options)) + "\n")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+from collections.abc import Callable
 
 from tests.support.switches import SeededEntropy
 from ztstack.base.endpoint import Endpoint
@@ -92,6 +93,7 @@ class Pair:
         self.delay_us = delay_us
         self.bursts = bursts
         self.stripped = stripped
+        self.deliverable: Callable[[bytes], bool] = lambda packet: True
         self.random = random.Random(seed)
         self.packets = 0
         self.log: list[tuple[int, bytes]] = []
@@ -155,7 +157,7 @@ class Pair:
             packets = [without_options(packet, self.stripped) for packet in packets]
         kept: list[bytes] = []
         for packet in packets:
-            if self.random.random() < self.loss:
+            if self.random.random() < self.loss or not self.deliverable(packet):
                 continue
             kept.append(packet)
             if self.random.random() < self.duplication:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -51,7 +52,7 @@ class UdpListenOptions:
     allow: Annotated[Texts, typer.Option("--allow", metavar="IP|CIDR")] = None
     deny: Annotated[Texts, typer.Option("--deny", metavar="IP|CIDR")] = None
     allow_any: Annotated[bool, typer.Option("--allow-any", help="With --exec: everybody.")] = False
-    group: Annotated[Text, typer.Option("--group", hidden=True)] = None
+    group: Annotated[Texts, typer.Option("--group", metavar="ADDR", help="Hear this one.")] = None
     ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
     ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
 
@@ -77,8 +78,9 @@ def udp_listen(env: Environment, settings: Settings, options: UdpListenOptions) 
     place = parsing.place(options.place)
     if place.scheme not in ("", "udp"):
         raise UsageProblem("udp-listen takes PORT or IP:PORT")
-    if options.group is not None:
-        raise UsageProblem("--group is not built yet")
+    groups = options.group or []
+    for group in groups:
+        _check_group(group)
     if sum((options.reply is not None, options.echo, options.exec is not None)) > 1:
         raise UsageProblem("--reply, --echo and --exec exclude each other")
     if options.exec and not options.allow and not options.allow_any:
@@ -94,6 +96,8 @@ def udp_listen(env: Environment, settings: Settings, options: UdpListenOptions) 
             await engine.join()
             endpoint = await engine.datagram(place.port, place.host)
             try:
+                for group in groups:
+                    endpoint.join_group(group)
                 _announce(env, settings, options, engine, endpoint)
                 responder = _Responder(env, settings, options, endpoint, reply)
                 await responder.run(guard)
@@ -103,6 +107,15 @@ def udp_listen(env: Environment, settings: Settings, options: UdpListenOptions) 
         return ExitCode.OK
 
     return runner.run(env, main, settings.total_timeout())
+
+
+def _check_group(text: str) -> None:
+    try:
+        is_group = ipaddress.ip_address(text).is_multicast
+    except ValueError:
+        is_group = False
+    if not is_group:
+        raise UsageProblem(f"--group: {text} is not a multicast address")
 
 
 def _announce(
@@ -119,6 +132,8 @@ def _announce(
         for one in links:
             env.say(f"Listen: {one}")
         where = links[0].partition("://")[2]
+        if options.group:
+            where = f"{_host(options.group[0])}:{endpoint.local_port}"
         env.say(f"try: zt udp-send --to {where} --data ping --wait 2s")
     values: dict[str, object] = {
         "mode": "udp",
@@ -127,6 +142,7 @@ def _announce(
         "urls": links,
         "node": engine.node_id,
         "networks": engine.networks,
+        "groups": options.group or [],
     }
     if settings.json or options.format is Form.JSON:
         print_event(env, "ready", values)

@@ -1,33 +1,22 @@
-"""A running controller's control socket, and how to talk to it.
-
-One JSON object a line each way, on a socket that only its owner can open.
-"""
+"""A running controller's control socket, and how to talk to it."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import os
-import secrets
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from ztstack.aio.clock import Clock
 from ztstack.aio.controller_store import FileStore
 from ztstack.aio.entropy import SystemEntropy
+from ztstack.aio.json_socket import Json, JsonServer, ask_running
 from ztstack.aio.service import Service
-from ztstack.aio.storage import Storage, write_atomically
+from ztstack.aio.storage import Storage
 from ztstack.base.errors import StateInUse, StorageError
 from ztstack.base.trace import CountingTracer
 from ztstack.controller.controller import Controller
 
-LINE_LIMIT: Final = 64 << 20
-_PATH_LIMIT: Final = 100
-
-Json = Mapping[str, object]
+_NAME: Final = "controller"
 
 
 def _answer(controller: Controller, now: int, request: Json) -> dict[str, object]:
@@ -42,64 +31,20 @@ def _answer(controller: Controller, now: int, request: Json) -> dict[str, object
     return {"status": status, "body": answer}
 
 
-def _socket_path(state: Path) -> Path:
-    return state.absolute() / "controller.sock"
-
-
 class ControlServer:
     """Serves the control socket of a running controller."""
 
     def __init__(self, service: Service, state: Path) -> None:
         self._service = service
-        self._state = state
-        self._server: asyncio.Server | None = None
-        self._token = ""
+        self._socket = JsonServer(state, _NAME, self._answer)
 
     async def start(self) -> None:
-        path = _socket_path(self._state)
-        if sys.platform != "win32" and len(os.fsencode(path)) <= _PATH_LIMIT:
-            path.unlink(missing_ok=True)
-            previous = os.umask(0o177)
-            try:
-                self._server = await asyncio.start_unix_server(self._serve, path, limit=LINE_LIMIT)
-            finally:
-                os.umask(previous)
-            return
-        # Elsewhere a loopback port, and a token in a file that only its owner can read.
-        self._token = secrets.token_hex(32)
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=LINE_LIMIT)
-        port = self._server.sockets[0].getsockname()[1]
-        data = json.dumps({"port": port, "token": self._token}).encode()
-        write_atomically(self._state / "controller.port", data)
+        await self._socket.start()
 
     async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        _socket_path(self._state).unlink(missing_ok=True)
-        (self._state / "controller.port").unlink(missing_ok=True)
+        await self._socket.stop()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async for line in reader:
-                writer.write(json.dumps(self._answer(line)).encode() + b"\n")
-                await writer.drain()
-        except (ConnectionError, ValueError):
-            pass  # The client went away, or sent a line beyond the limit.
-        finally:
-            writer.close()
-
-    def _answer(self, line: bytes) -> dict[str, object]:
-        try:
-            request = json.loads(line)
-        except (ValueError, RecursionError):
-            request = None
-        if not isinstance(request, dict):
-            return {"status": 400, "body": {"error": "a request is a JSON object"}}
-        if self._token and not secrets.compare_digest(
-            str(request.get("token", "")).encode("utf-8", "replace"), self._token.encode()
-        ):
-            return {"status": 401, "body": {"error": "wrong token"}}
+    def _answer(self, request: Json) -> dict[str, object]:
         controller = self._service.node.controller
         assert controller is not None
         answer = _answer(controller, self._service.clock.now(), request)
@@ -117,7 +62,7 @@ async def ask_controller(
     if not state.is_dir():  # noqa: ASYNC240 - one look at a local folder
         raise StorageError(f"{state}: there is no controller here (run: zt controller run)")
     request = {"method": method, "path": path, "body": body}
-    answer = await _ask_running(state, request)
+    answer = await ask_running(state, _NAME, request)
     if answer is None:
         answer = _ask_store(state, request)
     status = answer.get("status")
@@ -134,35 +79,6 @@ def compile_rules(text: str) -> dict[str, object]:
     from ztstack.controller import rules_text  # noqa: PLC0415
 
     return rules_text.parse_program(text).to_json()
-
-
-async def _ask_running(state: Path, request: Json) -> dict[str, object] | None:
-    path, port = _socket_path(state), state / "controller.port"
-    token = {}
-    try:
-        if port.exists():
-            where = json.loads(port.read_text("ascii"))
-            token = {"token": where["token"]}
-            reader, writer = await asyncio.open_connection(
-                "127.0.0.1", where["port"], limit=LINE_LIMIT
-            )
-        elif path.exists():
-            reader, writer = await asyncio.open_unix_connection(path, limit=LINE_LIMIT)
-        else:
-            return None
-    except (OSError, ValueError, KeyError):
-        return None  # Left over from a controller that was killed.
-    try:
-        writer.write(json.dumps({**request, **token}).encode() + b"\n")
-        line = await reader.readline()
-        if not line:
-            raise StorageError(f"{state}: the running controller did not answer")
-        result: dict[str, object] = json.loads(line)
-        return result
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
 
 
 def _ask_store(state: Path, request: Json) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ztstack.aio.clock import Clock
@@ -85,11 +85,18 @@ class Driver:
 
     # Receiver.
 
-    def received(self, number: int, remote: Endpoint, view: memoryview, step: int) -> None:
+    def received(
+        self,
+        number: int,
+        remote: Endpoint,
+        view: memoryview,
+        step: int,
+        ends: Sequence[int] = (),
+    ) -> None:
         now = self.now()
         if self.relay is not None and number != ALL_SOCKETS:
             self.relay.client.heard(now, remote, step)
-        self.node.receive_train(now, number, remote, view, step)
+        self.node.receive_train(now, number, remote, view, step, ends)
 
     def drained(self) -> None:
         self._pump()
@@ -101,8 +108,8 @@ class Driver:
             self._soon.cancel()
             self._soon = None
         node, now = self.node, self.now()
-        due = node.next_timer()
-        if due is not None and due <= now:
+        # What was armed is never later than the node's next timer when the last pump ended.
+        if self._timer is None or self._timer_at <= now:
             node.handle_timer(now)
         node.flush(now)
         more = False

@@ -12,6 +12,18 @@ _EXCLUDED: Final = ("zt", "tun", "tap")
 _LIMIT: Final = 32
 
 
+def interface_of(ip: bytes) -> str:
+    """Return the name of the interface that has an address; empty if none has it."""
+    import ifaddr  # noqa: PLC0415 - pulls in ctypes, which short commands need not pay for
+
+    for adapter in ifaddr.get_adapters():
+        for address in adapter.ips:
+            text = address.ip[0] if isinstance(address.ip, tuple) else address.ip
+            if ipaddress.ip_address(text).packed == ip:
+                return str(adapter.name)
+    return ""
+
+
 def local_addresses(*, loopback: bool) -> list[bytes]:
     """Return the IP addresses, 4 or 16 bytes each; loopback ones only on request."""
     import ifaddr  # noqa: PLC0415 - pulls in ctypes, which short commands need not pay for

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import socket
 from collections.abc import Mapping
@@ -10,9 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from ztstack.aio.bond_conf import bond_settings
+from ztstack.aio.conf_values import (
+    endpoint_of,
+    flag,
+    ip_of,
+    number,
+    object_of,
+    section,
+    subnet_of,
+    texts,
+)
 from ztstack.base.address import Address
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import InvalidConfig, StorageError
+from ztstack.bonding.settings import BondSettings
 from ztstack.vl1.policy import PhysicalNetwork, PhysicalPolicy, Subnet, clamp_mtu
 
 FILE_NAME: Final = "local.conf"
@@ -26,7 +37,7 @@ class LocalConf:
     """The parts of the file that mean something here.
 
     `ports` are fixed UDP ports, the primary one first; `bind` are the only local addresses to use.
-    A `relay` of None is the default one.
+    A `relay` of None is the default one; `bonds` of None say nothing about several paths.
     """
 
     physical: PhysicalPolicy = field(default_factory=PhysicalPolicy)
@@ -35,6 +46,7 @@ class LocalConf:
     relay: Endpoint | None = None
     may_relay: bool = True
     force_relay: bool = False
+    bonds: BondSettings | None = None
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Return where UDP sockets are to be bound; empty leaves that to the node."""
@@ -70,7 +82,8 @@ def _has_ipv6() -> bool:
 def read_local_conf(state: Path | None) -> LocalConf:
     """Read the file of a state directory; without one nothing is configured.
 
-    InvalidConfig names the file and what is wrong with it. Keys that are not known are ignored.
+    InvalidConfig names the file and what is wrong with it. Keys that are not known are ignored,
+    except for those of bonds.
     """
     if state is None:
         return LocalConf()
@@ -96,20 +109,21 @@ def parse_local_conf(text: bytes) -> LocalConf:
         root = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidConfig(f"not JSON: {error}") from None
-    root = _object(root, "the file")
-    settings = _section(root, "settings")
-    virtual = _section(root, "virtual")
+    root = object_of(root, "the file")
+    settings = section(root, "settings")
+    virtual = section(root, "virtual")
     return LocalConf(
         physical=PhysicalPolicy(
-            networks=_networks(_section(root, "physical")),
+            networks=_networks(section(root, "physical")),
             refused=_refused(virtual),
             hints=_hints(virtual),
         ),
         ports=_ports(settings),
-        bind=tuple(_ip(text) for text in _texts(settings, "bind")),
+        bind=tuple(ip_of(text) for text in texts(settings, "bind")),
         relay=_relay(settings),
-        may_relay=_flag(settings, "allowTcpFallbackRelay", default=True),
-        force_relay=_flag(settings, "forceTcpRelay", default=False),
+        may_relay=flag(settings, "allowTcpFallbackRelay", default=True),
+        force_relay=flag(settings, "forceTcpRelay", default=False),
+        bonds=bond_settings(settings),
     )
 
 
@@ -119,15 +133,15 @@ def parse_local_conf(text: bytes) -> LocalConf:
 def _networks(physical: Mapping[str, object]) -> tuple[PhysicalNetwork, ...]:
     networks = []
     for name, value in physical.items():
-        ip, bits = _subnet(name)
-        entry = _object(value, f"physical {name}")
+        ip, bits = subnet_of(name)
+        entry = object_of(value, f"physical {name}")
         networks.append(
             PhysicalNetwork(
                 ip,
                 bits,
-                trusted_path_id=_number(entry, "trustedPathId"),
-                mtu=clamp_mtu(_number(entry, "mtu")),
-                blacklisted=_flag(entry, "blacklist", default=False),
+                trusted_path_id=number(entry, "trustedPathId"),
+                mtu=clamp_mtu(number(entry, "mtu")),
+                blacklisted=flag(entry, "blacklist", default=False),
             )
         )
     return tuple(networks)
@@ -136,8 +150,8 @@ def _networks(physical: Mapping[str, object]) -> tuple[PhysicalNetwork, ...]:
 def _refused(virtual: Mapping[str, object]) -> dict[Address, tuple[Subnet, ...]]:
     found = {}
     for name, value in virtual.items():
-        entry = _object(value, f"virtual {name}")
-        subnets = tuple(_subnet(text) for text in _texts(entry, "blacklist"))
+        entry = object_of(value, f"virtual {name}")
+        subnets = tuple(subnet_of(text) for text in texts(entry, "blacklist"))
         if subnets:
             found[Address.parse(name)] = subnets
     return found
@@ -146,8 +160,8 @@ def _refused(virtual: Mapping[str, object]) -> dict[Address, tuple[Subnet, ...]]
 def _hints(virtual: Mapping[str, object]) -> dict[Address, tuple[Endpoint, ...]]:
     found = {}
     for name, value in virtual.items():
-        entry = _object(value, f"virtual {name}")
-        endpoints = tuple(_endpoint(text) for text in _texts(entry, "try"))
+        entry = object_of(value, f"virtual {name}")
+        endpoints = tuple(endpoint_of(text) for text in texts(entry, "try"))
         if endpoints:
             found[Address.parse(name)] = endpoints
     return found
@@ -155,8 +169,8 @@ def _hints(virtual: Mapping[str, object]) -> dict[Address, tuple[Endpoint, ...]]
 
 def _ports(settings: Mapping[str, object]) -> tuple[int, ...]:
     """Return the fixed ports; stock nodes take a random secondary one, we take none."""
-    primary, secondary = _number(settings, "primaryPort"), _number(settings, "secondaryPort")
-    if not _flag(settings, "allowSecondaryPort", default=True):
+    primary, secondary = number(settings, "primaryPort"), number(settings, "secondaryPort")
+    if not flag(settings, "allowSecondaryPort", default=True):
         secondary = 0
     for port in (primary, secondary):
         if port > 0xFFFF:
@@ -170,60 +184,4 @@ def _relay(settings: Mapping[str, object]) -> Endpoint | None:
     text = settings.get("tcpFallbackRelay", "")
     if not isinstance(text, str):
         raise InvalidConfig("tcpFallbackRelay is a text like 1.2.3.4/443")
-    return _endpoint(text) if text else None
-
-
-# Values.
-
-
-def _object(value: object, what: str) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise InvalidConfig(f"{what} is to be an object")
-    return value
-
-
-def _section(root: Mapping[str, object], name: str) -> Mapping[str, object]:
-    return _object(root.get(name, {}), name)
-
-
-def _number(entry: Mapping[str, object], name: str) -> int:
-    value = entry.get(name, 0)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise InvalidConfig(f"{name} is a number that is not negative, not {value!r}")
-    return value
-
-
-def _flag(entry: Mapping[str, object], name: str, *, default: bool) -> bool:
-    value = entry.get(name, default)
-    if not isinstance(value, bool):
-        raise InvalidConfig(f"{name} is true or false, not {value!r}")
-    return value
-
-
-def _texts(entry: Mapping[str, object], name: str) -> list[str]:
-    value = entry.get(name, [])
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise InvalidConfig(f"{name} is a list of texts, not {value!r}")
-    return value
-
-
-def _ip(text: str) -> bytes:
-    try:
-        return ipaddress.ip_address(text).packed
-    except ValueError:
-        raise InvalidConfig(f"not an IP address: {text!r}") from None
-
-
-def _endpoint(text: str) -> Endpoint:
-    endpoint = Endpoint.parse(text)
-    if not endpoint.port:
-        raise InvalidConfig(f"the port is missing: {text!r}")
-    return endpoint
-
-
-def _subnet(text: str) -> Subnet:
-    try:
-        network = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise InvalidConfig(f"a physical network is IP/BITS, not {text!r}") from None
-    return network.network_address.packed, network.prefixlen
+    return endpoint_of(text) if text else None

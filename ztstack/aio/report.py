@@ -37,6 +37,7 @@ def node_status(
         ),
         peers=_peer_reports(now, node),
         drops={reason.value: count for reason, count in tracer.counts.most_common()},
+        bonds=node.bonds.reports() if node.bonds is not None else (),
     )
 
 

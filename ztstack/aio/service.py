@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
+from ztstack.aio.bond_status import BondServer
 from ztstack.aio.clock import Clock
 from ztstack.aio.driver import Driver
 from ztstack.aio.echoes import Echoes
@@ -22,9 +23,11 @@ from ztstack.aio.moons import KeptWorlds
 from ztstack.aio.netcheck import NetReport, net_report
 from ztstack.aio.portmap import PortMapping, UpnpGateway, check_installed
 from ztstack.aio.report import node_status, offline
+from ztstack.aio.routes import Routes
 from ztstack.aio.status import NodeStatus
 from ztstack.aio.storage import Storage
 from ztstack.aio.tcp_relay import DEFAULT_RELAY, RelayClient, choose_relay
+from ztstack.aio.udp_bindings import open_bound, open_multipath, open_usual
 from ztstack.base.address import Address
 from ztstack.base.endpoint import Endpoint, Scope
 from ztstack.base.errors import (
@@ -40,6 +43,7 @@ from ztstack.base.errors import (
 )
 from ztstack.base.network_id import NetworkId
 from ztstack.base.trace import CountingTracer
+from ztstack.bonding.settings import Multipath
 from ztstack.controller.controller import Controller
 from ztstack.controller.store import Store
 from ztstack.crypto.identity import Identity
@@ -64,7 +68,6 @@ from ztstack.wire.world import World
 
 OFFLINE_S: Final = 10.0
 SAVE_PEERS_S: Final = 30.0
-_ANY: Final = (Endpoint(bytes(4), 0), Endpoint(bytes(16), 0))
 _log = logging.getLogger("ztstack")
 _log.addHandler(logging.NullHandler())
 
@@ -79,7 +82,8 @@ class NodeConfig:
     `controller` add those roles. `port_mapping` asks the router for a port. `relay` is a TCP relay
     for the case that UDP is blocked, None means never; `force_relay` leaves UDP out. The default
     relay serves the official planet only: nobody else's is to be told who talks to whom. `moons`
-    are ids to orbit, each with the address of a root that has it.
+    are ids to orbit, each with the address of a root that has it. `multipath` uses several paths to
+    a peer at once; None means that `local.conf` decides.
     """
 
     networks: tuple[NetworkId, ...] = ()
@@ -95,6 +99,7 @@ class NodeConfig:
     relay: Endpoint | None = DEFAULT_RELAY
     force_relay: bool = False
     moons: tuple[tuple[int, Address], ...] = ()
+    multipath: Multipath | None = None
     progress: Callable[[int], None] | None = field(default=None, compare=False)
 
 
@@ -141,6 +146,7 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch: InterfaceWatch | None = None
         self._port_mapping: PortMapping | None = None
+        self._bond_server: BondServer | None = None
         self._local_conf = LocalConf()
         self._lab = False
         self._reachable_at: list[tuple[int, Endpoint]] = []
@@ -172,6 +178,9 @@ class Service:
                 self._storage.close()
             raise
         self._driver = driver
+        if driver.node.bonds is not None and self._storage is not None:
+            self._bond_server = BondServer(self._storage.folder, driver.node.bonds.reports)
+            await self._bond_server.start()
         self._spawn(self._save_regularly())
         self._spawn(self.worlds.follow(self.clock.now, driver.pump_soon))
 
@@ -194,6 +203,9 @@ class Service:
         relay = choose_relay(relay, world, forced=forced)
         if relay is not None:
             driver.use_relay(RelayClient(now, relay, forced=forced))
+        if self.config.multipath is not None or self._local_conf.bonds is not None:
+            wanted = self.config.multipath or Multipath()
+            node.use_bonds(now, wanted.settings(self._local_conf.bonds), Routes(driver.udp))
         self._lab = lab
         self._reachable_at = self._local_endpoints(driver)
         node.switch.set_physical(self._local_conf.physical)
@@ -238,6 +250,10 @@ class Service:
     def _addresses_changed(self) -> None:
         reachable_at = self._local_endpoints(self.driver)
         if reachable_at == self._reachable_at:
+            if self.node.bonds is not None:
+                # A link without its carrier keeps its addresses.
+                self.node.bonds.interfaces_changed(self.clock.now())
+                self.driver.pump_soon()
             return
         self._reachable_at = reachable_at
         self.node.switch.set_sockets(self.clock.now(), reachable_at)
@@ -250,33 +266,16 @@ class Service:
         self.driver.pump_soon()
 
     def _open_sockets(self, driver: Driver) -> None:
-        binds = self.config.bind or self._local_conf.endpoints()
-        for bind in binds:
-            driver.udp.open(bind)
-        if binds:
+        config = self.config
+        wanted = config.multipath
+        if not config.bind and wanted is not None and (wanted.bind or wanted.ports):
+            open_multipath(driver.udp, wanted)
             return
-        # The port of the last run if it is free: peers find a restarted node at once.
-        port = self._storage.load_port() if self._storage is not None else 0
-        failed: Exception | None = None
-        for bind in _ANY:
-            try:
-                port = self._open_near(driver, Endpoint(bind.ip, port))
-            except (InvalidConfig, OSError) as error:
-                failed = error  # This machine may lack one of the families.
-        if failed is not None and not driver.udp.sockets:
-            raise failed
-        if self._storage is not None:
-            self._storage.save_port(port)
-
-    @staticmethod
-    def _open_near(driver: Driver, bind: Endpoint) -> int:
-        """Open a socket, on another port if that one is taken; return the port."""
-        try:
-            return driver.udp.open(bind).local.port
-        except (InvalidConfig, OSError):
-            if not bind.port:
-                raise
-            return driver.udp.open(Endpoint(bind.ip, 0)).local.port
+        binds = config.bind or self._local_conf.endpoints()
+        if binds:
+            open_bound(driver.udp, binds)
+        else:
+            open_usual(driver.udp, self._storage)
 
     async def _identity(self) -> Identity:
         identity = self.config.identity
@@ -321,6 +320,9 @@ class Service:
         if self._port_mapping is not None:
             await self._port_mapping.stop()
             self._port_mapping = None
+        if self._bond_server is not None:
+            await self._bond_server.stop()
+            self._bond_server = None
         if self._driver is not None:
             self._save_peers()
             self._driver.stop()

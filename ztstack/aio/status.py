@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ztstack.base.address import Address
 from ztstack.base.network_id import NetworkId
+from ztstack.bonding.report import BondReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class PeerReport:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """The whole node; `drops` counts dropped packets by reason."""
+    """The whole node; `drops` counts dropped packets by reason, `bonds` are of peers with paths."""
 
     address: Address
     online: bool
@@ -52,3 +53,4 @@ class NodeStatus:
     networks: tuple[NetworkReport, ...]
     peers: tuple[PeerReport, ...]
     drops: dict[str, int]
+    bonds: tuple[BondReport, ...] = ()

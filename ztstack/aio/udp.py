@@ -9,7 +9,7 @@ import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from ztstack.base.datagram import ALL_SOCKETS, Datagram
@@ -24,9 +24,12 @@ SO_RCVBUFFORCE: Final = 33
 BUFFER_BYTES: Final = 8 << 20
 RECEIVES_PER_WAKEUP: Final = 8
 PLAIN_RECEIVES_PER_WAKEUP: Final = 64
+SINGLES_PER_WAKEUP: Final = 64
+PILE_BYTES: Final = 1 << 17
 QUEUE_LIMIT: Final = 512
 _NAMES_LIMIT: Final = 4096
 _ANCILLARY_BYTES: Final = 64
+_TRUNCATED: Final = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)  # an operator of flags is slow
 _NO_SEGMENTATION: Final = (errno.EINVAL, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP)
 _LATER: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
 
@@ -34,8 +37,18 @@ _LATER: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
 class Receiver(Protocol):
     """Who gets what arrives."""
 
-    def received(self, number: int, remote: Endpoint, view: memoryview, step: int) -> None:
-        """Take datagrams of `step` bytes, the last perhaps shorter; the view dies afterwards."""
+    def received(
+        self,
+        number: int,
+        remote: Endpoint,
+        view: memoryview,
+        step: int,
+        ends: Sequence[int] = (),
+    ) -> None:
+        """Take datagrams of `step` bytes, the last perhaps shorter; the view dies afterwards.
+
+        With `ends` they are of different lengths, the first of `step` bytes, and end there.
+        """
 
     def drained(self) -> None:
         """Know that this wake-up is over."""
@@ -44,10 +57,11 @@ class Receiver(Protocol):
 class UdpSocket:
     """One bound socket: its number, its family and what the kernel can do for it."""
 
-    __slots__ = ("can_segment", "family", "gro", "local", "number", "queue", "sock")
+    __slots__ = ("can_segment", "device", "family", "gro", "local", "number", "queue", "sock")
 
-    def __init__(self, number: int, bind: Endpoint) -> None:
+    def __init__(self, number: int, bind: Endpoint, device: str = "") -> None:
         self.number = number
+        self.device = device
         self.family = socket.AF_INET if bind.is_ipv4 else socket.AF_INET6
         self.sock = socket.socket(self.family, socket.SOCK_DGRAM)
         self.queue: deque[Datagram] = deque()
@@ -89,6 +103,12 @@ class UdpSocket:
                 self.gro = True
             except OSError:
                 pass  # An old kernel: single datagrams.
+        if self.device and sys.platform == "linux":
+            # An address alone does not say by which interface its datagrams leave. Old kernels
+            # allow it to the administrator only; the address has to do then.
+            with contextlib.suppress(PermissionError):
+                name = self.device.encode() + b"\0"
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
         sock.bind((bind.host, bind.port))
 
     def close(self) -> None:
@@ -103,7 +123,7 @@ class UdpSockets:
         self._loop = loop
         self._receiver = receiver
         self._sockets: list[UdpSocket] = []
-        self._buffer = bytearray(65536)
+        self._buffer = bytearray(PILE_BYTES + 65536)
         self._view = memoryview(self._buffer)
         self._remotes: dict[tuple[str, int], Endpoint] = {}
         self._names: dict[Endpoint, tuple[str, int]] = {}
@@ -112,9 +132,9 @@ class UdpSockets:
         self.sent = 0
         self.dropped = 0
 
-    def open(self, bind: Endpoint) -> UdpSocket:
-        """Bind one more socket; PortInUse or InvalidConfig if that fails."""
-        sock = UdpSocket(len(self._sockets), bind)
+    def open(self, bind: Endpoint, device: str = "") -> UdpSocket:
+        """Bind one more socket, to an interface too; PortInUse or InvalidConfig if that fails."""
+        sock = UdpSocket(len(self._sockets), bind, device)
         self._sockets.append(sock)
         self._loop.add_reader(sock.sock.fileno(), self._readable, sock)
         return sock
@@ -147,22 +167,51 @@ class UdpSockets:
             self._receiver.drained()
 
     def _receive_trains(self, sock: UdpSocket) -> None:
-        """Drain a socket with UDP_GRO; measured by tests/bench/stream.py."""
-        receive, view, buffers = sock.sock.recvmsg_into, self._view, [self._buffer]
-        for _ in range(RECEIVES_PER_WAKEUP):
+        """Drain a socket with UDP_GRO; measured by tests/bench/stream.py and others.py.
+
+        Datagrams of one sender that come one by one are laid side by side and passed on together.
+        """
+        receive, view = sock.sock.recvmsg_into, self._view
+        ends: list[int] = []
+        at = trains = 0
+        before: tuple[str, int] | None = None
+        while trains < RECEIVES_PER_WAKEUP and len(ends) < SINGLES_PER_WAKEUP:
             try:
-                size, ancillary, flags, name = receive(buffers, _ANCILLARY_BYTES)
+                size, ancillary, flags, name = receive([view[at:]], _ANCILLARY_BYTES)
             except (BlockingIOError, InterruptedError):
-                return
+                break
             except OSError:
+                trains += 1
                 continue  # An ICMP error that belongs to an earlier send.
-            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or not size:
+            if flags & _TRUNCATED or not size:
+                trains += 1
                 continue
             step = size
             for level, kind, data in ancillary:
                 if level == SOL_UDP and kind == UDP_GRO:
                     step = struct.unpack("i", data[:4])[0]
-            self._receiver.received(sock.number, self._endpoint(name), view[:size], step)
+            if ends and (step != size or name != before):
+                self._pass_pile(sock, before, ends)
+                trains += 1
+                view[:size] = view[at : at + size]
+                ends, at = [], 0
+            if step != size:
+                trains += 1
+                self._receiver.received(sock.number, self._endpoint(name), view[:size], step)
+                continue
+            at += size
+            before = name
+            ends.append(at)
+            if at > PILE_BYTES:
+                break
+        if ends:
+            self._pass_pile(sock, before, ends)
+
+    def _pass_pile(self, sock: UdpSocket, name: tuple[str, int] | None, ends: list[int]) -> None:
+        assert name is not None
+        remote, view = self._endpoint(name), self._view[: ends[-1]]
+        more = ends if len(ends) > 1 else ()
+        self._receiver.received(sock.number, remote, view, ends[0], more)
 
     def _receive_plain(self, sock: UdpSocket) -> None:
         for _ in range(PLAIN_RECEIVES_PER_WAKEUP):

@@ -100,6 +100,7 @@ class Drop(Enum):
     HOP_LIMIT = "hop limit"
     NO_RELAY = "no relay"
     RATE_LIMITED = "rate limited"
+    DUPLICATE = "duplicate"
     OLD_PROTOCOL = "old protocol"
     BAD_IDENTITY = "bad identity"
     IDENTITY_COLLISION = "identity collision"

@@ -171,7 +171,8 @@ class Arrival:
         self, source: bytes, destination: bytes, hop_limit: int, mac: Mac | None
     ) -> bool:
         addresses = self._departure.addresses
-        if not addresses.is_local(destination) and not addresses.is_joined(destination):
+        is_ours = addresses.is_local(destination) or addresses.is_joined(destination)
+        if not is_ours and not self._udp.is_joined(destination):
             self._tracer.drop(Drop.NOT_LOCAL, "ip")
         elif hop_limit == 0:
             self._tracer.drop(Drop.HOP_LIMIT, "ip")

@@ -113,14 +113,16 @@ class Departure:
         """Send one IP packet, in fragments if it must be."""
         if len(payload) > MAX_IP_PAYLOAD:
             self._tracer.drop(Drop.TOO_LONG, "ip")
-        elif len(destination) == 4:
-            self._route(
-                now, destination, self._packets4(now, source, destination, protocol, payload)
-            )
         else:
             self._route(
-                now, destination, self._packets6(now, source, destination, protocol, payload)
+                now, destination, self._packets(now, source, destination, protocol, payload)
             )
+
+    def send_local(
+        self, now: int, source: bytes, destination: bytes, protocol: int, payload: bytes
+    ) -> None:
+        """Give this host its own copy of what goes to a group."""
+        self._loop(destination, self._packets(now, source, destination, protocol, payload))
 
     def send_frame(self, mac: Mac, ethertype: int, header: bytes, body: bytes = b"") -> None:
         """Queue a frame whose neighbour is known."""
@@ -188,6 +190,13 @@ class Departure:
                 self._queue.append(FrameBatch(mac, ethertype, [(header, body)]))
 
     # Fragments.
+
+    def _packets(
+        self, now: int, source: bytes, destination: bytes, protocol: int, payload: bytes
+    ) -> list[Packet]:
+        if len(destination) == 4:
+            return self._packets4(now, source, destination, protocol, payload)
+        return self._packets6(now, source, destination, protocol, payload)
 
     def _packets4(
         self, now: int, source: bytes, destination: bytes, protocol: int, payload: bytes

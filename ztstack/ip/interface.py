@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from typing import Final
 
 from ztstack.base.codec import Writer
@@ -41,7 +42,8 @@ class Interface:
         self._tracer = tracer
         self._departure = Departure(mac, mtu, entropy, tracer)
         self._tcp = TcpHost(entropy, tracer, self._is_local)
-        self._tcp.set_mtu(now, self._departure.mtu)
+        self._tcp_mtu = self._departure.mtu
+        self._tcp.set_mtu(now, self._tcp_mtu)
         self._udp = UdpTable(entropy, tracer)
         self._echo = EchoSocket(tracer)
         self._arrival = Arrival(mac, self._departure, self._tcp, self._udp, self._echo, tracer)
@@ -50,9 +52,11 @@ class Interface:
 
     # Configuration.
 
-    def set_mtu(self, now: int, mtu: int) -> None:
+    def set_mtu(self, now: int, mtu: int, tcp_mtu: int = 0) -> None:
+        """Set the MTU, and for TCP a smaller one if packets of that length travel better."""
         self._departure.set_mtu(mtu)
-        self._tcp.set_mtu(now, self._departure.mtu)
+        self._tcp_mtu = min(tcp_mtu or self._departure.mtu, self._departure.mtu)
+        self._tcp.set_mtu(now, self._tcp_mtu)
 
     def set_addresses(self, now: int, addresses: list[tuple[bytes, int]]) -> None:
         """Set own addresses with prefix lengths; each implies the route to its own subnet."""
@@ -69,8 +73,9 @@ class Interface:
         return self._departure.mtu
 
     def groups(self) -> frozenset[MulticastGroup]:
-        """Return what must be heard: address resolution for own addresses, and everybody."""
-        return self._departure.addresses.groups
+        """Return what must be heard: address resolution for own addresses, everybody, sockets."""
+        own, joined = self._departure.addresses.groups, self._udp.groups
+        return own | joined if joined else own
 
     def neighbor(self, ip: bytes) -> Mac | None:
         """Return the MAC of an address on this network if it is known, without asking."""
@@ -95,7 +100,7 @@ class Interface:
         source = self._departure.choose_source(ip, local_ip)
         if local_port == 0:
             local_port = choose_port(self._entropy, self._tcp.is_port_used)
-        mtu = self._departure.mtu_for(now, ip)
+        mtu = min(self._departure.mtu_for(now, ip), self._tcp_mtu)
         return self._tcp.connect(now, Endpoint(source, local_port), Endpoint(ip, port), mtu)
 
     def listen(self, now: int, ip: bytes | None, port: int, backlog: int = 128) -> Listener:
@@ -122,7 +127,11 @@ class Interface:
         source = self._departure.choose_source(ip, socket.ip)
         w = Writer()
         UdpDatagram(socket.port, port, data).encode(w, source, ip)
-        self._departure.send(now, source, ip, ipv4.UDP, w.getvalue())
+        payload = w.getvalue()
+        self._departure.send(now, source, ip, ipv4.UDP, payload)
+        if self._udp.is_joined(ip):
+            # Who joined a group hears what this host sends to it, as everywhere.
+            self._departure.send_local(now, source, ip, ipv4.UDP, payload)
 
     def ping(self, now: int, ip: bytes, identifier: int, sequence: int, data: bytes) -> None:
         """Send an echo request; its answer is the event Pong. Unreachable without a route."""
@@ -147,10 +156,12 @@ class Interface:
 
     def receive_burst(self, now: int, source: Mac, ethertype: int, burst: Burst) -> None:
         """Take packets that came together to our MAC: one TCP run at best, else row by row."""
-        if ethertype in _IP and self._tcp.receive_burst(now, ethertype, burst):
-            return
+        left: Iterable[int] = range(len(burst.rows))
+        if ethertype in _IP:
+            left = self._tcp.take_burst(now, ethertype, burst)
         view, mtu = burst.view, self._departure.mtu
-        for row, length in zip(burst.rows, burst.lengths, strict=True):
+        for i in left:
+            row, length = burst.rows[i], burst.lengths[i]
             if length > mtu:
                 self._tracer.drop(Drop.TOO_LONG, "ip")
             else:

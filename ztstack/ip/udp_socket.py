@@ -7,13 +7,17 @@ from typing import Final, Protocol
 
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.entropy import Entropy
-from ztstack.base.errors import Closed, Drop, PortInUse
+from ztstack.base.errors import Closed, Drop, InvalidConfig, PortInUse
+from ztstack.base.mac import MulticastGroup
 from ztstack.base.trace import Tracer
+from ztstack.ip.addresses import is_multicast, multicast_mac
 from ztstack.ip.events import Event, Readable
 from ztstack.ip.ports import choose_port
 
 MAX_QUEUED: Final = 256
 MAX_QUEUED_BYTES: Final = 1 << 20
+MAX_GROUPS: Final = 256
+"""Which one socket can join."""
 
 
 class UdpSender(Protocol):
@@ -31,6 +35,7 @@ class UdpSocket:
         self.ip = ip
         self.port = port
         self.is_closed = False
+        self.groups: frozenset[bytes] = frozenset()
         self._queue: deque[tuple[bytes, Endpoint, bytes]] = deque()
         self._queued_bytes = 0
         self._error: Exception | None = None
@@ -48,6 +53,24 @@ class UdpSocket:
         received = self._queue.popleft()
         self._queued_bytes -= len(received[0])
         return received
+
+    def join_group(self, ip: bytes) -> None:
+        """Hear what is sent to a multicast address; joining twice does nothing."""
+        if self.is_closed:
+            raise Closed("the UDP socket is closed")
+        if not is_multicast(ip):
+            raise InvalidConfig("not a multicast address")
+        if len(self.groups | {ip}) > MAX_GROUPS:
+            raise InvalidConfig(f"{MAX_GROUPS} groups are the most for one socket")
+        self.groups |= {ip}
+        self._table.groups_changed()
+
+    def leave_group(self, ip: bytes) -> None:
+        """Hear it no more; InvalidConfig if it was not joined."""
+        if ip not in self.groups:
+            raise InvalidConfig("the group was not joined")
+        self.groups -= {ip}
+        self._table.groups_changed()
 
     def take_error(self) -> Exception | None:
         """Return, once, what ICMP or a silent neighbour said about an earlier `send`."""
@@ -87,7 +110,9 @@ class UdpTable:
         self._entropy = entropy
         self._tracer = tracer
         self._sockets: dict[int, dict[bytes | None, UdpSocket]] = {}
+        self._joined: frozenset[bytes] = frozenset()
         self._events: list[Event] = []
+        self.groups: frozenset[MulticastGroup] = frozenset()
 
     def bind(self, sender: UdpSender, ip: bytes | None, port: int) -> UdpSocket:
         """Open a socket; port 0 picks one. PortInUse if another socket overlaps."""
@@ -106,6 +131,17 @@ class UdpTable:
             del bound[sock.ip]
         if not bound:
             self._sockets.pop(sock.port, None)
+        if sock.groups:
+            self.groups_changed()
+
+    def groups_changed(self) -> None:
+        """Find out anew what is to be heard for the sockets together."""
+        bound = (sock for one in self._sockets.values() for sock in one.values())
+        self._joined = frozenset(ip for sock in bound for ip in sock.groups)
+        self.groups = frozenset(MulticastGroup(multicast_mac(ip)) for ip in self._joined)
+
+    def is_joined(self, ip: bytes) -> bool:
+        return ip in self._joined
 
     def find(self, ip: bytes, port: int) -> UdpSocket | None:
         bound = self._sockets.get(port)
@@ -115,17 +151,32 @@ class UdpTable:
 
     def receive(self, data: bytes, remote: Endpoint, local: Endpoint) -> bool:
         """Deliver a datagram; False if nobody listens there."""
+        if local.ip in self._joined:
+            return self._receive_group(data, remote, local)
         sock = self.find(local.ip, local.port)
         if sock is None:
             self._tracer.drop(Drop.NO_SOCKET, "udp")
             return False
+        self._deliver(sock, data, remote, local)
+        return True
+
+    def _receive_group(self, data: bytes, remote: Endpoint, local: Endpoint) -> bool:
+        """Deliver to every socket of the port that joined the group."""
+        bound = self._sockets.get(local.port, {}).values()
+        joined = [sock for sock in bound if local.ip in sock.groups]
+        for sock in joined:
+            self._deliver(sock, data, remote, local)
+        if not joined:
+            self._tracer.drop(Drop.NO_SOCKET, "udp")
+        return bool(joined)
+
+    def _deliver(self, sock: UdpSocket, data: bytes, remote: Endpoint, local: Endpoint) -> None:
         was_empty = sock.is_empty
         if sock.deliver(data, remote, local.ip):
             if was_empty:
                 self._events.append(Readable(sock))
         else:
             self._tracer.drop(Drop.QUEUE_FULL, "udp")
-        return True
 
     def receive_error(self, local: Endpoint, error: Exception) -> None:
         sock = self.find(local.ip, local.port)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ztstack.base.address import Address
@@ -14,6 +14,9 @@ from ztstack.base.errors import DecodeError, Drop, NotJoined
 from ztstack.base.network_id import NetworkId
 from ztstack.base.timers import earliest
 from ztstack.base.trace import Tracer
+from ztstack.bonding.bond import Locator
+from ztstack.bonding.bonds import Bonds
+from ztstack.bonding.settings import BondSettings
 from ztstack.controller.controller import Controller, SendConfig, SendError, SendRevocation
 from ztstack.crypto.identity import Identity
 from ztstack.ip.interface import Interface
@@ -30,6 +33,7 @@ from ztstack.node.events import (
 from ztstack.root.multicast_store import MulticastStore
 from ztstack.vl1 import events as vl1
 from ztstack.vl1.switch import Inbound, InboundBurst, PathPolicy, Switch
+from ztstack.vl1.train import even_packet
 from ztstack.vl2 import events as vl2
 from ztstack.vl2.network import Network
 from ztstack.vl2.network_config import NetworkConfig
@@ -83,6 +87,7 @@ class Node:
         self.members: dict[NetworkId, Member] = {}
         self.controller: Controller | None = None
         self.multicast_store: MulticastStore | None = None
+        self.bonds: Bonds | None = None
         self._events: list[Event] = []
         self._local: list[tuple[int, int, bytes]] = []
         self._dispatch: dict[int, Callable[[int, Inbound], None]] = {
@@ -105,6 +110,11 @@ class Node:
         if network.config is not None:
             self._configure(now, network_id, network.config)
         self._turn(now)
+
+    def use_bonds(self, now: int, settings: BondSettings, locator: Locator) -> None:
+        """Use several paths to a peer at once."""
+        self.bonds = Bonds(now, settings, locator)
+        self.switch.ways.use(self.bonds)
 
     def leave(self, now: int, network_id: NetworkId) -> None:
         del now
@@ -130,9 +140,15 @@ class Node:
         self._turn(now)
 
     def receive_train(
-        self, now: int, socket: int, remote: Endpoint, view: memoryview, step: int
+        self,
+        now: int,
+        socket: int,
+        remote: Endpoint,
+        view: memoryview,
+        step: int,
+        ends: Sequence[int] = (),
     ) -> None:
-        self.switch.receive_train(now, socket, remote, view, step)
+        self.switch.receive_train(now, socket, remote, view, step, ends)
         self._turn(now)
 
     # Time.
@@ -460,7 +476,7 @@ class Node:
 
     def _configure(self, now: int, network_id: NetworkId, config: NetworkConfig) -> None:
         interface = self.members[network_id].interface
-        interface.set_mtu(now, config.mtu)
+        interface.set_mtu(now, config.mtu, even_packet(config.mtu))
         interface.set_addresses(now, list(config.addresses))
         interface.set_routes(
             now, [(route.target_ip, route.bits, route.via) for route in config.routes]

@@ -11,6 +11,7 @@ from ztstack.base.endpoint import Endpoint
 from ztstack.base.network_id import NetworkId
 from ztstack.base.timers import MILLISECOND, SECOND
 from ztstack.base.trace import CountingTracer
+from ztstack.bonding.settings import BondSettings
 from ztstack.controller.controller import Controller
 from ztstack.controller.store import MemoryStore
 from ztstack.crypto.identity import Identity
@@ -95,6 +96,8 @@ class Host:
         self.on_socket: Callable[[NetworkId, SocketEvent], None] | None = None
         self.on_started: Callable[[], None] | None = None
         self.joined: list[NetworkId] = []
+        self.bonding: BondSettings | None = None
+        self.has_socket_for_each_address = False
         self._mint = mint
         self._peers: list[bytes] = []
         self._configs: dict[NetworkId, bytes] = {}
@@ -133,6 +136,8 @@ class Host:
             node.controller = Controller(now, self.identity, self.store, entropy, self.tracer)
         node.switch.load_peers(now, self._peers)
         self.node = node
+        if self.bonding is not None:
+            node.use_bonds(now, self.bonding, self)
         self._set_sockets()
         for moon_id, data in self._worlds.items():
             if moon_id:
@@ -225,8 +230,7 @@ class Host:
         """Take a datagram from the physical network."""
         if self.node is None or self.is_suspended or local.port != self.port:
             return
-        socket = 0 if len(local.ip) == 4 else 1
-        self.node.receive(self.now, Datagram(socket, remote, data))
+        self.node.receive(self.now, Datagram(self._socket(local.ip), remote, data))
         self.pump()
 
     def pump(self) -> None:
@@ -247,11 +251,31 @@ class Host:
             self._rearm(node)
 
     def _send(self, datagram: Datagram) -> None:
-        assert datagram.socket in (0, 1, ALL_SOCKETS)
         data, step = datagram.data, datagram.segment or len(datagram.data)
-        for at in range(0, len(data), step):
-            piece = data[at : at + step]
-            self.network.send(self.machine, self.port, datagram.remote, piece, datagram.ttl)
+        for ip in self._sources(datagram):
+            for at in range(0, len(data), step):
+                piece = data[at : at + step]
+                self.network.send(self.machine, self.port, datagram.remote, piece, datagram.ttl, ip)
+
+    def _sources(self, datagram: Datagram) -> list[bytes | None]:
+        """Return the addresses from which to send; None leaves it to the machine."""
+        if not self.has_socket_for_each_address:
+            assert datagram.socket in (0, 1, ALL_SOCKETS)
+            return [None]
+        ips = self.machine.ips
+        if datagram.socket != ALL_SOCKETS:
+            return [ips[datagram.socket]] if datagram.socket < len(ips) else []
+        return [ip for ip in ips if len(ip) == len(datagram.remote.ip)]
+
+    def _socket(self, ip: bytes) -> int:
+        if self.has_socket_for_each_address:
+            return self.machine.ips.index(ip)
+        return 0 if len(ip) == 4 else 1
+
+    def interface_to(self, socket: int, remote: Endpoint) -> str:
+        """Name the link of a socket, for the bonds."""
+        del remote
+        return f"link{socket}"
 
     def _deliver(self, node: Node, event: Event) -> None:
         match event:
@@ -311,7 +335,7 @@ class Host:
 
     def _set_sockets(self) -> None:
         assert self.node is not None
-        sockets = [(0 if len(ip) == 4 else 1, Endpoint(ip, self.port)) for ip in self.machine.ips]
+        sockets = [(self._socket(ip), Endpoint(ip, self.port)) for ip in self.machine.ips]
         self.node.switch.set_sockets(self.now, sockets)
 
     # What is kept.

@@ -77,6 +77,9 @@ class Network:
         self.lost = 0
         self.cuts: set[tuple[str, str]] = set()
         """Pairs of machine names: nothing comes directly from the first to the second."""
+        self.wires: dict[tuple[bytes, bytes], Conditions] = {}
+        """What a datagram from one address to another meets, instead of the internet."""
+        self._wired: set[bytes] = set()
         self._random = random.Random(f"network {seed}")
         self._machines: dict[bytes, Machine] = {}
         self._routers: dict[bytes, Nat] = {}
@@ -116,14 +119,35 @@ class Network:
     def heal(self, one: Machine, other: Machine) -> None:
         self.cuts.discard((one.name, other.name))
 
+    def lay(self, one: bytes, other: bytes, conditions: Conditions, *, only: bool = True) -> None:
+        """Lay a wire between two addresses; nobody else can reach them then if it is the `only`."""
+        if only:
+            self._wired |= {one, other}
+        self.wires[one, other] = self.wires[other, one] = conditions
+
     # Datagrams.
 
-    def send(self, sender: Machine, port: int, remote: Endpoint, data: bytes, ttl: int = 0) -> None:
+    def send(
+        self,
+        sender: Machine,
+        port: int,
+        remote: Endpoint,
+        data: bytes,
+        ttl: int = 0,
+        source_ip: bytes | None = None,
+    ) -> None:
         """Send one datagram from `port`; with a `ttl` it may die on the way (RFC 791)."""
-        source_ip = next((ip for ip in sender.ips if len(ip) == len(remote.ip)), None)
+        if source_ip is None:
+            source_ip = next((ip for ip in sender.ips if len(ip) == len(remote.ip)), None)
         if source_ip is None:
             return
         source = Endpoint(source_ip, port)
+        wire = self.wires.get((source_ip, remote.ip))
+        if wire is not None:
+            self._cross((wire,), wire.latency_us, sender, source, remote, data)
+            return
+        if source_ip in self._wired or remote.ip in self._wired:
+            return
         router = sender.router if len(source_ip) == 4 else None
         if router is not None and (neighbour := self._inside.get((id(router), remote.ip))):
             self._fly(sender, neighbour.conditions, source, remote, data, neighbour)
@@ -154,8 +178,19 @@ class Network:
         delay = near.latency_us + far.latency_us
         if target is not None and sender.router is not None and target.router is sender.router:
             delay = LAN_LATENCY_US
+        self._cross((near, far), delay, sender, source, remote, data)
+
+    def _cross(
+        self,
+        links: tuple[Conditions, ...],
+        delay: int,
+        sender: Machine,
+        source: Endpoint,
+        remote: Endpoint,
+        data: bytes,
+    ) -> None:
         copies = [delay]
-        for link in (near, far):
+        for link in links:
             if not link.is_plain:
                 copies, data = self._roughen(link, copies, data)
         self.lost += not copies

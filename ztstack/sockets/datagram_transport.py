@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Final
 
 from ztstack.base.errors import Closed, ZtError
-from ztstack.sockets.datagram import DatagramEndpoint
+from ztstack.sockets.carrier import DatagramPort
 from ztstack.sockets.open_sockets import OpenSockets
 
 Bytes = bytes | bytearray | memoryview
@@ -20,7 +20,7 @@ class DatagramTransport(asyncio.DatagramTransport):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        endpoint: DatagramEndpoint,
+        endpoint: DatagramPort,
         protocol: asyncio.BaseProtocol,
         opened: OpenSockets,
         peer: tuple[str, int] | None,
@@ -94,6 +94,14 @@ class DatagramTransport(asyncio.DatagramTransport):
             self._endpoint.send_now(bytes(data), *target)
         except (ZtError, OSError) as error:
             self._call_error(error)
+
+    def join_group(self, group: str) -> None:
+        """Hear what is sent to a multicast address; there is no socket to set options of."""
+        self._endpoint.join_group(group)
+
+    def leave_group(self, group: str) -> None:
+        """Undo `join_group`; InvalidConfig if the group was not joined."""
+        self._endpoint.leave_group(group)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         assert isinstance(protocol, asyncio.DatagramProtocol)

@@ -8,22 +8,24 @@ import ssl
 from abc import ABC, abstractmethod
 from asyncio import sslproto
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from ztstack.aio.service import Service
 from ztstack.base.errors import InvalidConfig
-from ztstack.sockets.datagram import DatagramEndpoint
+from ztstack.sockets.carrier import Accepting, Carrier, DatagramPort, Releasable
+from ztstack.sockets.datagram import DatagramEndpoint, group_of
 from ztstack.sockets.datagram_transport import DatagramTransport
 from ztstack.sockets.listener import Listener
 from ztstack.sockets.open_sockets import OpenSockets
 from ztstack.sockets.server import Server
 from ztstack.sockets.stream import Stream
-from ztstack.sockets.transport import StreamTransport
+from ztstack.sockets.transport import Facts, StreamTransport
 
 CONNECT_TIMEOUT_S: Final = 30.0
 BACKLOG: Final = 128
 READER_LIMIT: Final = 64 * 1024
 
+StreamT = TypeVar("StreamT", bound=Releasable)
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 Address = tuple[str, int]
 Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
@@ -71,17 +73,25 @@ class _Tls(sslproto.SSLProtocol):
         return found
 
 
-class Mirror(ABC):
+class LoopMethods(ABC, Generic[StreamT]):
     """The methods of an event loop that open connections; a node has them too.
 
-    Hosts are IP addresses or node ids. Nothing is ever asked of the system's resolver.
+    Nothing is ever asked of the system's resolver.
     """
 
     _opened: OpenSockets
 
     @property
     @abstractmethod
-    def service(self) -> Service: ...
+    def _carrier(self) -> Carrier: ...
+
+    @abstractmethod
+    def _facts(self, stream: StreamT) -> Facts:
+        """Return what the transport of a stream is to know."""
+
+    @abstractmethod
+    def _peer(self, host: str) -> str:
+        """Return how the sender of a datagram from `host` is named."""
 
     @abstractmethod
     async def connect(
@@ -93,15 +103,15 @@ class Mirror(ABC):
         family: int = 0,
         source: str | None = None,
         source_port: int = 0,
-    ) -> Stream: ...
+    ) -> StreamT: ...
 
     @abstractmethod
     async def listen(
         self, port: int, host: str | None = None, backlog: int = BACKLOG
-    ) -> Listener: ...
+    ) -> Accepting[StreamT]: ...
 
     @abstractmethod
-    async def datagram(self, port: int = 0, host: str | None = None) -> DatagramEndpoint: ...
+    async def datagram(self, port: int = 0, host: str | None = None) -> DatagramPort: ...
 
     async def create_connection(  # noqa: PLR0913 - as asyncio has it
         self,
@@ -134,7 +144,7 @@ class Mirror(ABC):
             # The protocol knows its transport when the caller goes on, as with asyncio.
             await asyncio.sleep(0)
             return raw, protocol
-        waiter: asyncio.Future[None] = self.service.driver.loop.create_future()
+        waiter: asyncio.Future[None] = self._carrier.driver.loop.create_future()
         tls = _Tls(
             protocol,
             context,
@@ -151,9 +161,9 @@ class Mirror(ABC):
             raise
         return tls.transport(), protocol
 
-    def _adopt(self, stream: Stream, protocol: asyncio.BaseProtocol) -> StreamTransport:
-        network = stream.network
-        return StreamTransport(self.service, self._opened, network, stream.release(), protocol)
+    def _adopt(self, stream: StreamT, protocol: asyncio.BaseProtocol) -> StreamTransport:
+        facts = self._facts(stream)
+        return StreamTransport(self._carrier, self._opened, stream.release(), protocol, facts)
 
     async def create_server(  # noqa: PLR0913 - as asyncio has it
         self,
@@ -172,9 +182,9 @@ class Mirror(ABC):
         Port 0 picks one. Raises PortInUse, InvalidConfig, NotJoined.
         """
         listener = await self.listen(port, host or None, backlog)
-        loop = self.service.driver.loop
+        loop = self._carrier.driver.loop
 
-        def accepted(stream: Stream) -> StreamTransport:
+        def accepted(stream: StreamT) -> StreamTransport:
             protocol = protocol_factory()
             if ssl is not None:
                 timeouts = (ssl_handshake_timeout, ssl_shutdown_timeout)
@@ -199,7 +209,7 @@ class Mirror(ABC):
         timeout: float | None = CONNECT_TIMEOUT_S,
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect and return asyncio's own reader and writer; raises as `create_connection`."""
-        loop = self.service.driver.loop
+        loop = self._carrier.driver.loop
         reader = asyncio.StreamReader(limit=limit, loop=loop)
         transport, protocol = await self.create_connection(
             lambda: asyncio.StreamReaderProtocol(reader, loop=loop),
@@ -214,10 +224,10 @@ class Mirror(ABC):
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
     def reader_writer(
-        self, stream: Stream, limit: int = READER_LIMIT
+        self, stream: StreamT, limit: int = READER_LIMIT
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Turn a stream into asyncio's reader and writer; the stream itself is closed by that."""
-        loop = self.service.driver.loop
+        loop = self._carrier.driver.loop
         reader = asyncio.StreamReader(limit=limit, loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         transport = self._adopt(stream, protocol)
@@ -236,7 +246,7 @@ class Mirror(ABC):
         start_serving: bool = True,
     ) -> Server:
         """Listen, and call `client_connected_cb(reader, writer)` for every connection."""
-        loop = self.service.driver.loop
+        loop = self._carrier.driver.loop
 
         def protocol() -> asyncio.StreamReaderProtocol:
             reader = asyncio.StreamReader(limit=limit, loop=loop)
@@ -260,15 +270,51 @@ class Mirror(ABC):
         host, port = local_addr if local_addr is not None else (None, 0)
         peer = None
         if remote_addr is not None:
-            peer = (_numeric(self.service, remote_addr[0]), remote_addr[1])
+            peer = (self._peer(remote_addr[0]), remote_addr[1])
         endpoint = await self.datagram(port, host or None)
         protocol = protocol_factory()
         transport = DatagramTransport(
-            self.service.driver.loop, endpoint, protocol, self._opened, peer
+            self._carrier.driver.loop, endpoint, protocol, self._opened, peer
         )
         transport.begin()
         await asyncio.sleep(0)
         return transport, protocol
+
+
+class Mirror(LoopMethods[Stream]):
+    """These methods on the stack, where hosts are IP addresses or node ids."""
+
+    @property
+    @abstractmethod
+    def service(self) -> Service: ...
+
+    @property
+    def _carrier(self) -> Carrier:
+        return self.service
+
+    def _facts(self, stream: Stream) -> Facts:
+        # The stream is gone when these are asked for.
+        service, network, remote = self.service, stream.network, stream.remote_ip
+
+        def path() -> str:
+            node = service.node_of(network, remote)
+            return service.link_to(node) if node is not None else "relay"
+
+        return Facts(
+            {"peername": stream.remote, "sockname": stream.local, "zt_network": network},
+            {"zt_node": lambda: service.node_of(network, remote), "zt_path": path},
+        )
+
+    def _peer(self, host: str) -> str:
+        return _numeric(self.service, host)
+
+    @abstractmethod
+    async def listen(
+        self, port: int, host: str | None = None, backlog: int = BACKLOG
+    ) -> Listener: ...
+
+    @abstractmethod
+    async def datagram(self, port: int = 0, host: str | None = None) -> DatagramEndpoint: ...
 
 
 async def start_tls(  # noqa: PLR0913 - as asyncio has it
@@ -327,6 +373,8 @@ def _client_context(
 
 
 def _numeric(service: Service, host: str) -> str:
-    """Return the IP address that a host stands for."""
+    """Return the IP address that a host stands for; a group stands for itself."""
+    if group_of(host) is not None:
+        return host
     _, ip = service.resolve(host)
     return str(ipaddress.ip_address(ip))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Self
+from functools import partial
+from typing import Self, TypeVar
 
 from ztstack.base.errors import Closed
-from ztstack.sockets.listener import Listener
+from ztstack.sockets.carrier import Accepting, Releasable
 from ztstack.sockets.open_sockets import OpenSockets
-from ztstack.sockets.stream import Stream
 from ztstack.sockets.transport import StreamTransport
+
+StreamT = TypeVar("StreamT", bound=Releasable)
 
 
 class ListeningName:
@@ -37,13 +39,13 @@ class Server(asyncio.AbstractServer):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        listener: Listener,
-        accepted: Callable[[Stream], StreamTransport],
+        listener: Accepting[StreamT],
+        accepted: Callable[[StreamT], StreamTransport],
         opened: OpenSockets,
     ) -> None:
         self._loop = loop
-        self._listener = listener
-        self._accepted = accepted
+        self._listener: Accepting[Releasable] = listener
+        self._accept = partial(self._accept_from, listener, accepted)
         self._opened = opened
         self._transports: dict[StreamTransport, None] = {}
         self._task: asyncio.Task[None] | None = None
@@ -88,10 +90,12 @@ class Server(asyncio.AbstractServer):
             self.close()
             await self.wait_closed()
 
-    async def _accept(self) -> None:
-        async for stream in self._listener:
+    async def _accept_from(
+        self, listener: Accepting[StreamT], accepted: Callable[[StreamT], StreamTransport]
+    ) -> None:
+        async for stream in listener:
             try:
-                transport = self._accepted(stream)
+                transport = accepted(stream)
             except Exception as error:  # noqa: BLE001 - of the factory, as asyncio treats it
                 stream.abort()
                 self._loop.call_exception_handler(

@@ -44,6 +44,10 @@ class Stream:
         return _name(self._connection.remote)
 
     @property
+    def remote_ip(self) -> bytes:
+        return self._connection.remote.ip
+
+    @property
     def remote_node(self) -> Address | None:
         """The node that holds the remote address, if its MAC is known."""
         return self._service.node_of(self._network, self._connection.remote.ip)

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from ztstack.aio.service import Service
 from ztstack.base.errors import Closed, ZtError
-from ztstack.base.network_id import NetworkId
 from ztstack.ip.events import Event
 from ztstack.ip.tcp.connection import Connection
+from ztstack.sockets.carrier import Carrier
 from ztstack.sockets.open_sockets import OpenSockets
 
 READ_BYTES: Final = 256 * 1024
 HIGH_WATER: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What `get_extra_info` of a transport knows: once and for all, or while its node runs."""
+
+    fixed: Mapping[str, object]
+    live: Mapping[str, Callable[[], object]]
 
 
 class StreamTransport(asyncio.Transport):
@@ -32,19 +40,14 @@ class StreamTransport(asyncio.Transport):
 
     def __init__(
         self,
-        service: Service,
+        service: Carrier,
         opened: OpenSockets,
-        network: NetworkId,
         connection: Connection,
         protocol: asyncio.BaseProtocol,
+        facts: Facts,
     ) -> None:
-        super().__init__(
-            {
-                "peername": (connection.remote.host, connection.remote.port),
-                "sockname": (connection.local.host, connection.local.port),
-                "zt_network": network,
-            }
-        )
+        super().__init__(dict(facts.fixed))
+        self._live = facts.live
         self._service = service
         self._opened = opened
         self._connection = connection
@@ -80,19 +83,10 @@ class StreamTransport(asyncio.Transport):
     # What it is.
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        if name == "zt_node":
-            return self._service.node_of(*self._remote()) if self._service.is_running else default
-        if name == "zt_path":
-            if not self._service.is_running:
-                return default
-            node = self._service.node_of(*self._remote())
-            return self._service.link_to(node) if node is not None else "relay"
+        live = self._live.get(name)
+        if live is not None:
+            return live() if self._service.is_running else default
         return super().get_extra_info(name, default)
-
-    def _remote(self) -> tuple[NetworkId, bytes]:
-        network = super().get_extra_info("zt_network")
-        assert isinstance(network, NetworkId)
-        return network, self._connection.remote.ip
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = protocol

@@ -105,7 +105,7 @@ class Contact:
             self._received_directly(now, peer, path, verb)
         else:
             # Why by a relay? Perhaps the peer has moved, and a path of ours leads nowhere.
-            for entry in peer.entries:
+            for entry in peer.entries if not peer.is_bonded else ():
                 if entry.doubt(now):
                     self.probe(now, peer, *entry.path.key)
         pause = PUSH_DIRECT_US if hops == 0 else PUSH_RELAYED_US
@@ -181,6 +181,7 @@ class Contact:
         elif (
             now - peer.last_receive >= SILENT_US
             and peer.last_probe <= peer.last_receive
+            and not peer.is_bonded
             and not self._topology.is_upstream(peer.address)
         ):
             peer.last_probe = now

@@ -14,6 +14,7 @@ from ztstack.base.timers import SECOND
 from ztstack.base.trace import Tracer
 from ztstack.vl1.armor import mark_trusted, seal
 from ztstack.vl1.assembly import cut, fragments_needed, may_send, segment_bytes
+from ztstack.vl1.chooser import Packets, Share
 from ztstack.vl1.path import Path
 from ztstack.vl1.peer import Peer
 from ztstack.vl1.topology import Topology
@@ -80,6 +81,7 @@ class Outbox:
 
     def put(self, now: int, path: Path, data: bytes, segment: int = 0) -> None:
         path.last_out = now
+        path.bytes_out += len(data)
         self.put_raw(Datagram(path.key.socket, path.key.remote, data, segment))
 
     def put_raw(self, datagram: Datagram) -> None:
@@ -183,7 +185,7 @@ class Outbox:
         now: int,
         peer: Peer,
         prefix: bytes,
-        packets: Sequence[tuple[bytes, bytes | memoryview]],
+        packets: Packets,
     ) -> bool:
         """Send a burst of frames; False if there is no route."""
         if peer.suite != SUITE_AES:
@@ -192,9 +194,31 @@ class Outbox:
                 if not self.send(now, peer, verb, b"".join((rest, header, body)), compress=False):
                     return False
             return True
-        path = self._topology.route(now, peer)
-        if path is None:
-            return False
+        chooser = self._topology.chooser
+        if chooser is not None and chooser.has(peer):
+            shares = chooser.shares(now, peer, packets)
+            if len(shares) > 1 or (shares and (len(shares[0].paths) > 1 or shares[0].by_relay)):
+                return self._send_shares(now, peer, prefix, shares)
+            path = shares[0].paths[0] if shares else self._topology.relay_route(now, peer)
+        else:
+            path = self._topology.route(now, peer)
+        return path is not None and self._send_on((path,), now, peer, prefix, packets)
+
+    def _send_shares(self, now: int, peer: Peer, prefix: bytes, shares: Sequence[Share]) -> bool:
+        """Send a burst on several paths, or a relay as well."""
+        for share in shares:
+            paths = share.paths
+            relay = self._topology.relay_route(now, peer) if share.by_relay else None
+            if relay is not None:
+                paths = (*paths, relay)
+            self._send_on(paths, now, peer, prefix, share.packets)
+        return True
+
+    def _send_on(
+        self, paths: Sequence[Path], now: int, peer: Peer, prefix: bytes, packets: Packets
+    ) -> bool:
+        """Seal frames once and send them on each of the paths."""
+        path = paths[0]
         mtu, trusted_path_id = self._physical(peer, path)
         if trusted_path_id:
             verb, rest = prefix[0], prefix[1:]
@@ -202,6 +226,12 @@ class Outbox:
                 payload = b"".join((rest, header, body))
                 self.send_on(now, peer, path, verb, payload, compress=False)
             return True
+        # Copies have to be cut alike: the id and the mark of fragments are authentic.
+        mtu = (
+            min(mtu, *(self._physical(peer, other)[0] for other in paths[1:]))
+            if (len(paths) > 1)
+            else mtu
+        )
         self._sealer.use_mtu(mtu)
         try:
             keys = peer.keys.aes
@@ -212,7 +242,13 @@ class Outbox:
         random = self.random8() if count == 1 else self._entropy.take(8 * count)
         trains, refused = self._sealer.seal(keys, peer.addresses_out, prefix, packets, random)
         for train in trains:
-            self.put(now, path, train.data, train.segment)
+            for one in paths:
+                self.put(now, one, train.data, train.segment)
+        chooser = self._topology.chooser
+        if chooser is not None:
+            packet_ids = [train.data[:8] for train in trains]
+            for one in paths:
+                chooser.sent(now, peer, one, packet_ids, count)
         for _ in range(refused):
             self._tracer.drop(Drop.TOO_LONG, "outbox")
         return True

@@ -30,6 +30,8 @@ class Path:
     """What is known about one way to a physical address; peers share it."""
 
     __slots__ = (
+        "bytes_in",
+        "bytes_out",
         "key",
         "last_confirm",
         "last_echo_in",
@@ -49,6 +51,8 @@ class Path:
         self.last_echo_in = NEVER
         self.last_confirm = NEVER
         self.latency_ms: int | None = None
+        self.bytes_in = 0
+        self.bytes_out = 0
 
     def is_alive(self, now: int) -> bool:
         return now - self.last_in < ALIVE_US

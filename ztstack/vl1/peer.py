@@ -10,6 +10,7 @@ from ztstack.base.errors import DecodeError
 from ztstack.base.timers import SECOND
 from ztstack.crypto.identity import Identity
 from ztstack.vl1.armor import PeerKeys
+from ztstack.vl1.duplicates import Duplicates
 from ztstack.vl1.path import NEVER, Path
 from ztstack.wire.header import SUITE_AES, SUITE_SALSA2012
 from ztstack.wire.verbs import PROTOCOL_AES
@@ -79,8 +80,10 @@ class Peer:
         "cached",
         "clock_ahead_ms",
         "created",
+        "duplicates",
         "entries",
         "identity",
+        "is_bonded",
         "is_suspect",
         "last_direct_push",
         "last_full_hello",
@@ -111,6 +114,8 @@ class Peer:
         self.last_direct_push = NEVER
         self.last_probe = NEVER
         self.is_suspect = False
+        self.is_bonded = False
+        self.duplicates: Duplicates | None = None
         self.protocol = self.major = self.minor = self.revision = 0
         self._push_last = NEVER
         self._push_count = 0
@@ -184,14 +189,14 @@ class Peer:
 
         The same host on the same socket with another port is one place, which was restarted or
         speaks from several ports: the last that answered counts (stock nodes keep the old one
-        until it was silent for 19 s).
+        until it was silent for 19 s). Several paths used as one may be of several ports.
         """
         entry = self.find(path)
         if entry is not None:
             entry.refresh(now)
             return False
         key = path.key
-        for entry in self.entries:
+        for entry in self.entries if not self.is_bonded else ():
             other = entry.path.key
             if other.remote.ip == key.remote.ip and other.socket == key.socket:
                 entry.path, entry.priority = path, priority
@@ -200,6 +205,9 @@ class Peer:
         if len(self.entries) >= MAX_PATHS:
             self.entries.remove(min(self.entries, key=lambda e: e.path.last_in))
         self.entries.append(PathEntry(path, now, priority))
+        if len(self.entries) > 1 and self.duplicates is None:
+            # It may send the same by both.
+            self.duplicates = Duplicates()
         return True
 
     def prune(self, now: int) -> None:

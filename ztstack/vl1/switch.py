@@ -13,6 +13,7 @@ from ztstack.base.entropy import Entropy
 from ztstack.base.errors import DecodeError, Drop
 from ztstack.base.timers import SECOND, earliest
 from ztstack.base.trace import Tracer
+from ztstack.crypto.aes_gmac_siv import AesGmacSiv
 from ztstack.crypto.identity import Identity
 from ztstack.vl1.armor import open_packet
 from ztstack.vl1.contact import Contact
@@ -25,12 +26,15 @@ from ztstack.vl1.keepalive import KeepAlive
 from ztstack.vl1.outbox import Outbox
 from ztstack.vl1.path import Path, PathKey
 from ztstack.vl1.peer import Peer
+from ztstack.vl1.pile import open_pile
 from ztstack.vl1.policy import PhysicalPolicy
 from ztstack.vl1.relay import Relay
-from ztstack.vl1.status import PeerStatus, peer_statuses
+from ztstack.vl1.status import PeerStatus
 from ztstack.vl1.surface import Surface
 from ztstack.vl1.topology import PathPolicy, Topology
-from ztstack.vl1.train import PREFIX_BYTES, burst_of, may_open, open_train
+from ztstack.vl1.train import PREFIX_BYTES, Opened, burst_of, may_open, open_train
+from ztstack.vl1.views import Views
+from ztstack.vl1.ways import Ways
 from ztstack.vl1.whois import Held, Queued, WhoisExchange
 from ztstack.wire.compression import decompress
 from ztstack.wire.header import (
@@ -53,7 +57,7 @@ INBOUND_LIMIT: Final = 4096
 """Messages that the owner has not taken yet."""
 
 
-class Switch:
+class Switch(Views):
     """Carries authentic messages between node addresses over whatever path there is."""
 
     def __init__(
@@ -76,6 +80,7 @@ class Switch:
         self._hello = HelloExchange(*parts, self._surface, tracer, self._events)
         self._contact = Contact(*parts, self._hello, self._surface, tracer, self._events)
         self._whois = WhoisExchange(*parts, tracer)
+        self.ways = Ways(*parts, self._hello, self._contact, tracer)
         self._intake = Intake(*parts, Relay(*parts, tracer), tracer)
         self._hints = Hints(self._topology, self._contact, entropy)
         self._keepalive = KeepAlive(
@@ -93,10 +98,10 @@ class Switch:
             Verb.RENDEZVOUS: self._receive_rendezvous,
             Verb.ECHO: self._receive_echo,
             Verb.PUSH_DIRECT_PATHS: self._receive_push,
-            # Bonding is not spoken; these are ignored and are no sign of life (vl1 section 4.1).
+            # What bonds say is no sign of life, and nobody speaks ACK (vl1 section 4.1).
             Verb.ACK: self._ignore,
-            Verb.QOS_MEASUREMENT: self._ignore,
-            Verb.PATH_NEGOTIATION_REQUEST: self._ignore,
+            Verb.QOS_MEASUREMENT: self.ways.receive_measurement,
+            Verb.PATH_NEGOTIATION_REQUEST: self.ways.receive_wish,
             Verb.REMOTE_TRACE: self._receive_other,
         }
 
@@ -113,6 +118,7 @@ class Switch:
         self._now = now
         self._keepalive.restart(now)
         self._contact.probe_all(now)
+        self.ways.interfaces_changed(now)
 
     def set_forbidden(self, networks: list[tuple[bytes, int]]) -> None:
         """Name the subnets of joined networks: they are never physical paths."""
@@ -262,48 +268,6 @@ class Switch:
         self._receive_hello(now, key, packet)
         self._flush(now)
 
-    # Views.
-
-    @property
-    def world(self) -> World:
-        return self._topology.world
-
-    @property
-    def moons(self) -> list[World]:
-        return list(self._topology.worlds.moons.values())
-
-    @property
-    def wanted_moons(self) -> dict[int, Address]:
-        return dict(self._topology.worlds.wanted)
-
-    def identity_of(self, address: Address) -> Identity | None:
-        if address == self._topology.address:
-            return self._topology.identity.public
-        peer = self._topology.peers.get(address)
-        return peer.identity if peer is not None else None
-
-    def upstreams(self) -> list[Address]:
-        return list(self._topology.roots)
-
-    def is_upstream(self, address: Address) -> bool:
-        return self._topology.is_upstream(address)
-
-    def best_upstream(self) -> Address | None:
-        peer = self._topology.best_upstream(self._now)
-        return peer.address if peer is not None else None
-
-    @property
-    def is_online(self) -> bool:
-        return self._keepalive.is_online
-
-    def has_direct_path(self, now: int, address: Address) -> bool:
-        peer = self._topology.peers.get(address)
-        return peer is not None and peer.best_path(now) is not None
-
-    def peers(self, now: int) -> list[PeerStatus]:
-        """Return the peers heard of, each with its usable paths, the best first."""
-        return peer_statuses(self._topology, self._surface, now)
-
     # The peer cache.
 
     def load_peers(self, now: int, records: list[bytes]) -> None:
@@ -314,14 +278,6 @@ class Switch:
             except DecodeError:
                 self._tracer.drop(Drop.MALFORMED, "peer cache")
 
-    def expected_packets(self, count: int) -> list[int]:
-        """Return the ids of our last packets that may still be answered."""
-        return self._outbox.expected(count)
-
-    def peer_records(self) -> dict[Address, bytes]:
-        """Return a record of each peer that is worth remembering (vl1 section 9)."""
-        return self._topology.records()
-
     # Datagrams in.
 
     def receive(self, now: int, datagram: Datagram) -> None:
@@ -329,19 +285,31 @@ class Switch:
         self._now = now
         path = self._topology.path(datagram.socket, datagram.remote)
         path.last_in = now
+        path.bytes_in += len(datagram.data)
         self._receive(now, path, datagram.data)
 
     def receive_train(
-        self, now: int, socket: int, remote: Endpoint, view: memoryview, step: int
+        self,
+        now: int,
+        socket: int,
+        remote: Endpoint,
+        view: memoryview,
+        step: int,
+        ends: Sequence[int] = (),
     ) -> None:
         """Take datagrams of `step` bytes that lie side by side; the last may be shorter.
 
-        The view is not used after the call. Named by tests/bench/stream.py.
+        With `ends` they are of any length, and end there. The view is not used after the call.
+        Named by tests/bench/stream.py.
         """
         self._now = now
         path = self._topology.path(socket, remote)
         path.last_in = now
         at, size = 0, len(view)
+        path.bytes_in += size
+        if ends:
+            self._receive_pile(now, path, view, ends)
+            return
         while at < size and may_open(view[at:], step) and view[at + 8 : at + 13] == self._me:
             source = Address(int.from_bytes(view[at + 13 : at + 18], "big"))
             peer = self._topology.peers.get(source)
@@ -355,20 +323,45 @@ class Switch:
             self._receive(now, path, bytes(view[at : at + step]))
             at += step
 
+    def _receive_pile(self, now: int, path: Path, view: memoryview, ends: Sequence[int]) -> None:
+        at = index = 0
+        while index < len(ends):
+            step, taken = ends[index] - at, 0
+            if may_open(view[at:], step) and view[at + 8 : at + 13] == self._me:
+                source = Address(int.from_bytes(view[at + 13 : at + 18], "big"))
+                peer = self._topology.peers.get(source)
+                keys = self._keys(peer) if peer is not None else None
+                if peer is not None and keys is not None:
+                    opened = open_pile(keys, view, ends, index)
+                    taken = self._take(now, path, peer, view[at + FLAGS_OFFSET], opened)
+            if not taken:
+                self._receive(now, path, bytes(view[at : at + step]))
+            index += taken or 1
+            at = ends[index - 1]
+
     def _open_train(self, now: int, path: Path, peer: Peer, view: memoryview, step: int) -> int:
+        keys = self._keys(peer)
+        if keys is None:
+            return 0
+        return self._take(now, path, peer, view[FLAGS_OFFSET], open_train(keys, view, step))
+
+    def _keys(self, peer: Peer) -> AesGmacSiv | None:
         try:
-            keys = peer.keys.aes
+            return peer.keys.aes
         except DecodeError:
             self._tracer.drop(Drop.BAD_IDENTITY, "switch")
-            return 0
-        opened = open_train(keys, view, step)
+            return None
+
+    def _take(self, now: int, path: Path, peer: Peer, flags: int, opened: Opened) -> int:
         for _ in range(opened.refused):
             self._tracer.drop(Drop.BAD_MAC, "switch")
+        if peer.duplicates is not None:
+            opened = self.ways.sift(now, peer, path, opened)
         if not opened.starts:
             return opened.consumed
         # A peer that speaks suite 3 understands it, even if its HELLO was lost.
         peer.protocol = max(peer.protocol, PROTOCOL_AES)
-        hops = view[FLAGS_OFFSET] & HOPS_MASK
+        hops = flags & HOPS_MASK
         arena, starts, lengths = opened.arena, opened.starts, opened.lengths
         first, total = 0, len(starts)
         while first < total:
@@ -420,6 +413,9 @@ class Switch:
             body = packet[ENVELOPE_OFFSET:] if trusted else open_packet(peer.keys, packet)
         except DecodeError:
             self._tracer.drop(Drop.BAD_MAC, "switch")
+            return
+        if peer.duplicates is not None and not self.ways.is_new(now, peer, path, packet[:8]):
+            self._tracer.drop(Drop.DUPLICATE, "switch")
             return
         self._dispatch(now, path, peer, header.hops, header.packet_id, body)
 
@@ -508,6 +504,7 @@ class Switch:
                 self._put(message)
                 return
         self._receive_other(now, peer, message)
+        self.ways.answered(now, peer, message, ok)
         self._flush(now)
 
     def _receive_whois(self, now: int, peer: Peer, message: Inbound) -> None:
@@ -536,6 +533,7 @@ class Switch:
     ) -> None:
         had_path = bool(peer.entries)
         self._contact.received(now, peer, key, hops, verb, trusted=trusted)
+        self.ways.attend(now, peer)
         if self._topology.is_upstream(peer.address):
             self._keepalive.heard(peer)
             if not had_path and peer.entries:
@@ -569,6 +567,7 @@ class Switch:
         if due is not None and due <= now:
             self._whois.handle_timer(now)
             self._flush(now)
+        self.ways.handle_timer(now)
         if now >= self._housekeeping_at:
             self._housekeeping_at = now + HOUSEKEEPING_US
             self._topology.clean(now)
@@ -577,6 +576,7 @@ class Switch:
 
     def next_timer(self) -> int | None:
         return earliest(
+            self.ways.next_timer(),
             self._keepalive.next_timer(),
             self._contact.next_timer(),
             self._whois.next_timer(),

@@ -9,6 +9,7 @@ from ztstack.base.address import Address
 from ztstack.base.endpoint import Endpoint, Scope
 from ztstack.base.timers import SECOND
 from ztstack.crypto.identity import Identity
+from ztstack.vl1.chooser import PathChooser
 from ztstack.vl1.path import NEVER, Path, PathKey
 from ztstack.vl1.peer import PATH_EXPIRY_US, Peer
 from ztstack.vl1.policy import PhysicalPolicy, in_subnet
@@ -44,6 +45,7 @@ class Topology:
         self.paths: dict[PathKey, Path] = {}
         self.roots: dict[Address, Root] = {}
         self.am_upstream = False
+        self.chooser: PathChooser | None = None
         self.always_contact: frozenset[Address] = frozenset()
         self._anywhere: frozenset[Address] = frozenset()
         self._contacts: frozenset[Address] = frozenset()
@@ -198,15 +200,17 @@ class Topology:
 
     def route(self, now: int, peer: Peer) -> Path | None:
         """Choose the physical path of a packet to `peer` (vl1 section 6.6)."""
-        path = peer.best_path(now)
-        if path is not None:
-            return path
+        chooser = self.chooser
+        if chooser is not None and chooser.has(peer):
+            path = chooser.route(now, peer)
+        else:
+            path = peer.best_path(now)
+        return path or self.relay_route(now, peer) or peer.best_path(now, expired_too=True)
+
+    def relay_route(self, now: int, peer: Peer) -> Path | None:
+        """Return the path to the upstream that would relay to `peer`."""
         relay = self.best_upstream(now)
-        if relay is not None and relay is not peer:
-            path = relay.best_path(now)
-            if path is not None:
-                return path
-        return peer.best_path(now, expired_too=True)
+        return relay.best_path(now) if relay is not None and relay is not peer else None
 
     def set_forbidden(self, networks: list[tuple[bytes, int]]) -> None:
         self._forbidden = networks

@@ -74,7 +74,7 @@ class Opened(NamedTuple):
     refused: int
 
 
-_NOTHING: Final = Opened(bytearray(), 0, [], [], [], 0, 0)
+NOTHING: Final = Opened(bytearray(), 0, [], [], [], 0, 0)
 
 
 def may_open(view: memoryview, step: int) -> bool:
@@ -97,10 +97,10 @@ def open_train(  # noqa: C901, PLR0912, PLR0915
     parts, tails = 1, [b""]
     if expected[10] & FLAG_FRAGMENTED:
         if size < step + FRAGMENT_HEADER_BYTES + 1:
-            return _NOTHING
+            return NOTHING
         parts = view[step + 14] >> 4
         if not 2 <= parts <= MAX_FRAGMENTS:
-            return _NOTHING
+            return NOTHING
         hops = view[step + 15]
         tails += [
             expected[:5] + bytes((FRAGMENT_MARK, parts << 4 | n, hops)) for n in range(1, parts)

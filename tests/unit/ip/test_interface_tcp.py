@@ -120,3 +120,25 @@ def test_frames_are_lost(every: int) -> None:
     assert transfer(wire, client, server, DATA) == DATA
     # What was repeated without need is all that is dropped.
     assert {*one.tracer.drops, *two.tracer.drops} <= {Drop.NOT_ACCEPTABLE}
+
+
+@pytest.mark.parametrize("to", [B4, B6])
+def test_packets_of_a_length_that_travels_best(to: bytes) -> None:
+    one, two, wire = pair(9000)
+    one.interface.set_mtu(wire.now, 9000, 8980)
+    listener = two.interface.listen(wire.now, None, 80)
+    client, server = established(one, wire, listener, to)
+    for source, target in ((client, server), (server, client)):
+        assert transfer(wire, source, target, DATA) == DATA
+    assert max(len(frame.payload) for frame in one.sent) == 8980
+    assert max(len(frame.payload) for frame in two.sent) == 8980
+    assert one.interface.mtu == 9000
+
+
+def test_an_mtu_of_tcp_is_at_most_that_of_the_network() -> None:
+    one, two, wire = pair(2800)
+    one.interface.set_mtu(wire.now, 1400, 2800)
+    listener = two.interface.listen(wire.now, None, 80)
+    client, server = established(one, wire, listener, B4)
+    assert transfer(wire, client, server, DATA) == DATA
+    assert max(len(frame.payload) for frame in one.sent) == 1400

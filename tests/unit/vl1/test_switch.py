@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -237,6 +238,8 @@ def test_noise_never_raises(noise: bytes, seed: int) -> None:
         switch.receive(START_US, Datagram(0, ROOT, data))
     view = memoryview(noise[:8] + me + noise[8:])
     switch.receive_train(START_US, 0, ROOT, view, max(1, len(view) // 3))
+    for first in range(1, len(view)):
+        switch.receive_train(START_US, 0, ROOT, view, first, (first, len(view)))
     assert tracer.drops or len(noise) > 16
     assert switch.take_inbound() == []
 
@@ -250,3 +253,38 @@ def test_packets_for_others_are_not_relayed_by_a_leaf(identities: list[Identity]
     packet = bytes(8) + identities[2].address.packed + identities[0].address.packed + bytes(20)
     a.switch.receive(network.now, Datagram(0, ROOT, packet))
     assert a.tracer.drops == [Drop.NO_RELAY]
+
+
+def test_single_datagrams_side_by_side(identities: list[Identity]) -> None:
+    """Frames, a message between them, and a stranger's packet: each comes out once, in order."""
+    network, _, a, b = world_of(identities)
+    network.run(1 * SECOND)
+    a.switch.send(network.now, b.address, Verb.USER_MESSAGE, b"first")
+    network.run(1 * SECOND)
+    b.inbound.clear()
+    rows = [bytes((number,)) * 2800 for number in range(4)]
+    stranger = bytes(8) + b.address.packed + bytes(5) + bytes(40)
+    pieces = []
+    for number, row in enumerate(rows):
+        a.switch.send_frames(network.now, b.address, PREFIX, [(b"", row)])
+        if number == 1:
+            a.switch.send(network.now, b.address, Verb.USER_MESSAGE, b"between")
+            pieces.append(stranger)
+        for sent in a.switch.take_datagrams():
+            step = sent.segment or len(sent.data)
+            pieces += [sent.data[at : at + step] for at in range(0, len(sent.data), step)]
+    ends = list(itertools.accumulate(map(len, pieces)))
+    view = memoryview(b"".join(pieces))
+    b.switch.receive_train(network.now, 0, a.endpoint, view, ends[0], ends)
+    b.drain(network.now)
+    found: list[bytes] = []
+    for one in b.inbound:
+        if isinstance(one, InboundBurst):
+            burst = one.burst
+            found += [
+                bytes(burst.view[row : row + length])
+                for row, length in zip(burst.rows, burst.lengths, strict=True)
+            ]
+        else:
+            found.append(one.payload)
+    assert found == [*rows[:2], b"between", *rows[2:]]

@@ -187,7 +187,9 @@ _RESULTS = {
 }
 
 
-@pytest.mark.parametrize("case", cases("rules.json", "filter"))
+@pytest.mark.parametrize(
+    "case", [*cases("rules.json", "filter"), *cases("rules_random.json", "filter")]
+)
 def test_decision_of_one_list(case: dict[str, Any]) -> None:
     rules = decode_rules(bytes.fromhex(case["rules_wire"]))
     bench = Bench(case, rules)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntFlag
+from enum import IntEnum
 from typing import Final, Self
 
 from ztstack.base.codec import Reader, Writer
@@ -18,13 +18,16 @@ HEADER: Final = struct.Struct(">HHIIHHHH")
 MAX_WINDOW_SHIFT: Final = 14
 MAX_SACK_BLOCKS: Final = 4
 
-_END, _NOP, _MSS, _WINDOW, _SACK_PERMITTED, _SACK = 0, 1, 2, 3, 4, 5
-_LENGTHS: Final = {_MSS: 4, _WINDOW: 3, _SACK_PERMITTED: 2}
+_END, _NOP, _MSS, _WINDOW, _SACK_PERMITTED, _SACK, _STAMPS = 0, 1, 2, 3, 4, 5, 8
+_LENGTHS: Final = {_MSS: 4, _WINDOW: 3, _SACK_PERMITTED: 2, _STAMPS: 10}
 _EDGES: Final = struct.Struct(">II")
+STAMPS: Final = bytes((_NOP, _NOP, _STAMPS, 10))
+"""How time stamps begin in nearly all segments that have them (RFC 7323 appendix A)."""
+_STAMPED_BYTES: Final = HEADER_BYTES + 12
 
 
-class Flags(IntFlag):
-    """The control bits."""
+class Flags(IntEnum):
+    """The control bits; together they are plain integers, as an IntFlag's cost a microsecond."""
 
     FIN = 1
     SYN = 2
@@ -38,7 +41,10 @@ class Flags(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class TcpSegment:
-    """One segment, decoded; `sack` has (left, right) edges, `payload` is a view of the packet."""
+    """One segment, decoded.
+
+    `sack` has (left, right) edges, `stamps` value and echo, `payload` is a view of the packet.
+    """
 
     source_port: int
     destination_port: int
@@ -51,6 +57,7 @@ class TcpSegment:
     window_shift: int | None = None
     sack_permitted: bool = False
     sack: tuple[tuple[int, int], ...] = ()
+    stamps: tuple[int, int] | None = None
 
     @classmethod
     def decode(cls, data: memoryview) -> Self:
@@ -61,7 +68,17 @@ class TcpSegment:
         offset = (bits >> 12) * 4
         if not HEADER_BYTES <= offset <= len(data):
             raise DecodeError(f"a TCP header of {offset} bytes in a segment of {len(data)}")
+        if offset == HEADER_BYTES:
+            return cls(source, destination, sequence, ack, bits & 0xFF, window, data[offset:])
+        if offset == _STAMPED_BYTES and data[HEADER_BYTES : HEADER_BYTES + 4] == STAMPS:
+            # Nearly all segments are of these two kinds.
+            stamps = _EDGES.unpack_from(data, HEADER_BYTES + 4)
+            return cls(
+                *(source, destination, sequence, ack, bits & 0xFF, window, data[offset:]),
+                stamps=stamps,
+            )
         options = dict(_options(bytes(data[HEADER_BYTES:offset])))
+        both = options.get(_STAMPS)
         mss, shift, sack = options.get(_MSS), options.get(_WINDOW), options.get(_SACK, b"")
         return cls(
             source_port=source,
@@ -75,6 +92,7 @@ class TcpSegment:
             window_shift=None if shift is None else min(shift[0], MAX_WINDOW_SHIFT),
             sack_permitted=_SACK_PERMITTED in options,
             sack=tuple(_EDGES.iter_unpack(sack)),
+            stamps=None if both is None else _EDGES.unpack(both),
         )
 
     def options(self) -> bytes:
@@ -84,6 +102,8 @@ class TcpSegment:
             w.uint(self.mss, 2)
         if self.sack_permitted:
             w.put(bytes((_NOP, _NOP, _SACK_PERMITTED, 2)))
+        if self.stamps is not None:
+            w.put(STAMPS + _EDGES.pack(*self.stamps))
         if self.window_shift is not None:
             w.put(bytes((_NOP, _WINDOW, 3, self.window_shift)))
         if self.sack:

@@ -5,30 +5,40 @@ from __future__ import annotations
 from typing import Final
 
 from ztstack.base.errors import ConnectRefused, ConnectReset, Drop
-from ztstack.base.timers import MILLISECOND
+from ztstack.base.timers import MILLISECOND, SECOND
 from ztstack.base.trace import Tracer
 from ztstack.ip.events import Ended, Established, Readable, Writable
 from ztstack.ip.packets.tcp import Flags, TcpSegment
 from ztstack.ip.tcp.control_block import (
+    DELAY,
+    IDLE,
+    KEEPALIVE,
     LINGER,
     ORPHAN_US,
     PERSIST,
     PROBE_TAIL,
-    REPAIR,
+    QUICK_ACKS,
+    REORDER,
     RETRANSMIT,
     TIME_WAIT_US,
     ControlBlock,
 )
-from ztstack.ip.tcp.sequence import distance
+from ztstack.ip.tcp.recovery import learn
+from ztstack.ip.tcp.sequence import MASK, distance
 from ztstack.ip.tcp.state import RECEIVING, State
 
-DUPLICATES: Final = 3
+_OLDEST_ECHO_MS: Final = 600_000
+_PAWS_US: Final = 24 * 86_400 * SECOND
+"""A time stamp that was echoed so long ago says nothing (RFC 7323 section 5.5)."""
 CHALLENGE_US: Final = 100 * MILLISECOND
 """Two hosts that disagree about a connection must not answer each other for ever."""
 
 
 def receive(block: ControlBlock, now: int, segment: TcpSegment, tracer: Tracer) -> None:
     """Take a segment whose checksum is right."""
+    block.heard_at = now
+    if block.keepalive_probes:
+        block.revive(now)
     if block.state is State.SYN_SENT:
         _receive_opening(block, now, segment, tracer)
         return
@@ -41,6 +51,9 @@ def receive(block: ControlBlock, now: int, segment: TcpSegment, tracer: Tracer) 
         # Our SYN and ACK was lost.
         block.syn_due = True
         block.want_output()
+    elif _is_outdated(block, now, segment):
+        tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
+        _challenge(block, now)
     elif not _is_acceptable(block, segment):
         tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
         _receive_unacceptable(block, now, segment)
@@ -52,6 +65,7 @@ def receive(block: ControlBlock, now: int, segment: TcpSegment, tracer: Tracer) 
     elif not flags & Flags.ACK:
         tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
     elif _receive_acknowledgement(block, now, segment, tracer):
+        _note_stamp(block, now, segment)
         taken = segment.payload or flags & Flags.FIN
         if taken and block.state is not State.CLOSED:
             _receive_data(block, now, segment)
@@ -79,6 +93,23 @@ def _is_acceptable(block: ControlBlock, segment: TcpSegment) -> bool:
     return start < max(edge, expected + 1) and start + length > expected
 
 
+def _is_outdated(block: ControlBlock, now: int, segment: TcpSegment) -> bool:
+    """Tell by its time stamp whether a segment is an old duplicate (RFC 7323 section 5.3)."""
+    if segment.stamps is None or not block.stamps or segment.flags & Flags.RST:
+        # Some peers leave them out now and then; such a segment is judged by its number.
+        return False
+    if distance(segment.stamps[0], block.stamp_recent) >= 0:
+        return False
+    return now - block.stamp_recent_at < _PAWS_US
+
+
+def _note_stamp(block: ControlBlock, now: int, segment: TcpSegment) -> None:
+    """Keep a time stamp to be echoed: of what begins before the last acknowledgement ended."""
+    stamps = segment.stamps if block.stamps else None
+    if stamps is not None and _offset(block, segment.sequence) <= block.acknowledged_to:
+        block.stamp_recent, block.stamp_recent_at = stamps[0], now
+
+
 def _receive_unacceptable(block: ControlBlock, now: int, segment: TcpSegment) -> None:
     """Tell the peer of what is outside the window where we are; a reset gets no answer."""
     if segment.flags & Flags.RST:
@@ -87,6 +118,9 @@ def _receive_unacceptable(block: ControlBlock, now: int, segment: TcpSegment) ->
         _challenge(block, now)
         return
     # The peer sends again what it believes is lost: our acknowledgement was.
+    start = _offset(block, segment.sequence)
+    if segment.payload and start < block.received.next:
+        block.received.duplicate = (start, start + len(segment.payload))
     if block.state is State.TIME_WAIT and segment.flags & Flags.FIN:
         block.arm(LINGER, now + TIME_WAIT_US)
     _answer(block)
@@ -101,7 +135,7 @@ def _challenge(block: ControlBlock, now: int) -> None:
 
 def _answer(block: ControlBlock) -> None:
     """Acknowledge what has arrived so far; one a wake-up."""
-    block.ack_due = True
+    block.ack_due = block.ack_now = True
     block.want_output()
 
 
@@ -126,7 +160,7 @@ def _receive_opening(block: ControlBlock, now: int, segment: TcpSegment, tracer:
     if not flags & Flags.SYN:
         tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
         return
-    take_syn(block, segment)
+    take_syn(block, now, segment)
     if not acknowledges:
         # Both opened at once (RFC 9293 figure 7).
         block.state = State.SYN_RECEIVED
@@ -134,13 +168,17 @@ def _receive_opening(block: ControlBlock, now: int, segment: TcpSegment, tracer:
         block.want_output()
         return
     _establish(block, now, segment)
-    block.ack_due = True
-    block.want_output()
+    _answer(block)
 
 
-def take_syn(block: ControlBlock, segment: TcpSegment) -> None:
+def take_syn(block: ControlBlock, now: int, segment: TcpSegment) -> None:
     """Note what the peer's SYN says."""
     block.initial_receive = segment.sequence
+    block.stamps = segment.stamps is not None and (block.is_passive or block.stamps)
+    if segment.stamps is not None:
+        block.stamp_recent, block.stamp_recent_at = segment.stamps[0], now
+    if not block.stamps:
+        block.options, block.option_sum = b"", 0
     if segment.mss is not None:
         block.set_mss(min(segment.mss, block.own_mss))
     else:
@@ -153,15 +191,16 @@ def take_syn(block: ControlBlock, segment: TcpSegment) -> None:
 
 
 def _establish(block: ControlBlock, now: int, segment: TcpSegment) -> None:
-    if block.timed_offset == -1:
-        if not block.retries:
-            block.rtt.add(now - block.timed_at)
-        block.timed_offset = None
+    if block.syn_at is not None:
+        block.rtt.add(now - block.syn_at)
+        block.rtt.note(now, now - block.syn_at)
     block.retries = 0
     block.rtt.reset_backoff()
     block.timers.stop(RETRANSMIT)
     block.state = State.ESTABLISHED
     block.was_established = True
+    if block.keepalive is not None:
+        block.arm(KEEPALIVE, now + block.keepalive[0])
     shift = 0 if segment.flags & Flags.SYN else block.peer_window_shift
     block.peer_window = segment.window << shift
     block.peer_window_max = max(block.peer_window_max, block.peer_window)
@@ -211,38 +250,42 @@ def _receive_acknowledgement(
             block.reset_due = True
             return False
         _establish(block, now, segment)
-    elif ahead > block.in_flight or ahead < -block.peer_window_max:
+    elif not may_acknowledge(block, ahead):
         # What was never sent, or is too old to be from this peer (RFC 5961 section 5.2).
         tracer.drop(Drop.NOT_ACCEPTABLE, "tcp")
         _challenge(block, now)
         return False
-    if block.sack_ok and segment.sack:
-        _note_sack(block, segment)
     if ahead < 0:
         return True
     window = segment.window << block.peer_window_shift
     duplicate = (
         not ahead and block.in_flight > 0 and not segment.length and window == block.peer_window
     )
-    acknowledge(block, now, block.send_unacknowledged + ahead, duplicate=duplicate)
+    offset = block.send_unacknowledged + ahead
+    reports: list[tuple[int, int]] = []
+    if block.sack_ok and segment.sack:
+        for left, right in segment.sack:
+            start = block.send_unacknowledged + distance(left, base)
+            reports.append((start, start + distance(right, left)))
+    echoed_ms = None
+    if segment.stamps is not None and block.stamps:
+        echoed_ms = echo_time(block, now, segment.stamps[1])
+    acknowledge(block, now, offset, reports, echoed_ms, duplicate=duplicate)
     if block.state is not State.CLOSED:
         update_window(block, now, segment.sequence, segment.acknowledgement, window)
     return True
 
 
-def _note_sack(block: ControlBlock, segment: TcpSegment) -> None:
-    base = block.wire_sequence(block.send_unacknowledged)
-    for left, right in segment.sack:
-        start = block.send_unacknowledged + distance(left, base)
-        end = start + distance(right, left)
-        # Below is RFC 2883's report of duplicates, which says nothing about losses.
-        if block.send_unacknowledged < start < end <= block.send_next:
-            block.board.add(start, end)
-    if block.resent:
-        board = block.board
-        for start, (_, end, _) in list(block.resent.items()):
-            if not board.gaps(start, end):
-                del block.resent[start]
+def may_acknowledge(block: ControlBlock, ahead: int) -> bool:
+    """Tell whether a peer may acknowledge so far: neither too old nor never sent (RFC 5961 5.2)."""
+    return -block.peer_window_max <= ahead <= block.in_flight
+
+
+def echo_time(block: ControlBlock, now: int, echo: int) -> int | None:
+    """Return when that left which the peer answers, in milliseconds; None if it cannot be."""
+    clock = now // MILLISECOND
+    age = distance(clock + block.stamp_offset & MASK, echo)
+    return clock - age if 0 <= age <= _OLDEST_ECHO_MS else None
 
 
 def update_window(
@@ -261,92 +304,32 @@ def update_window(
         if grew:
             block.timers.stop(PERSIST)
             block.retries = 0
+            block.progress_at = now
             if block.send_next < block.send_end:
                 block.want_output()
     elif not window:
         # The peer lives, and its window is still closed: wait on (RFC 9293 section 3.8.6.1).
         block.retries = 0
-    del now
+        block.progress_at = now
 
 
-def acknowledge(block: ControlBlock, now: int, offset: int, *, duplicate: bool = False) -> None:
-    """Advance to `offset`, find losses, and grow or shrink the congestion window."""
-    advanced = offset - block.send_unacknowledged
+def acknowledge(
+    block: ControlBlock,
+    now: int,
+    offset: int,
+    reports: list[tuple[int, int]],
+    echoed_ms: int | None,
+    *,
+    duplicate: bool = False,
+) -> None:
+    """Advance to `offset` and do what follows."""
+    advanced = offset > block.send_unacknowledged
+    learn(block, now, offset, reports, echoed_ms, is_duplicate=duplicate)
     if advanced:
-        _advance(block, now, offset, advanced)
-        if block.state is State.CLOSED:
-            return
-    elif duplicate:
-        block.duplicates += 1
-    _find_losses(block, now, advanced)
-    if block.recovery_point is not None or block.send_next < block.send_end:
-        block.want_output()
-
-
-def _advance(block: ControlBlock, now: int, offset: int, advanced: int) -> None:
-    limited = block.in_flight * 2 >= block.congestion.window
-    block.send_unacknowledged = offset
-    block.board.release(offset)
-    block.buffer.release(min(offset, block.buffer.end))
-    for start in [start for start in block.resent if start < offset]:
-        del block.resent[start]
-    block.duplicates = 0
-    block.retries = 0
-    block.tail_probed = False
-    block.rtt.reset_backoff()
-    if block.timed_offset is not None and offset >= block.timed_offset:
-        block.rtt.add(now - block.timed_at)
-        block.timed_offset = None
-    if block.recovery_point is not None and offset >= block.recovery_point:
-        block.recovery_point = None
-        block.resent.clear()
-        block.timers.stop(REPAIR)
-        block.congestion.window = max(block.congestion.window, 2 * block.mss)
-    slow_start = block.congestion.window < block.congestion.threshold
-    if limited and (block.recovery_point is None or slow_start):
-        block.congestion.acknowledged(now, advanced, block.rtt.smoothed_us)
-    if block.in_flight:
-        block.arm(RETRANSMIT, now + block.rtt.timeout_us)
-        if block.timers.get(PROBE_TAIL) is None:
-            # A repair is over, or a probe was answered: what is left may be a lost tail too.
-            block.arm_probe(now)
-    else:
-        block.timers.stop(RETRANSMIT)
-        block.timers.stop(PROBE_TAIL)
-    if not block.closed_by_user:
-        block.shared.events.append(Writable(block))
-    if block.fin_offset is not None and offset > block.fin_offset:
-        _fin_acknowledged(block, now)
-
-
-def _find_losses(block: ControlBlock, now: int, advanced: int) -> None:
-    board = block.board
-    if block.sack_ok:
-        if not board:
-            return
-        edge = board.highest - DUPLICATES * block.mss
-        if block.tail_probed:
-            # All of it is older than the probe, and nothing was heard for two round trips.
-            edge = board.highest
-        if edge <= block.send_unacknowledged:
-            if block.duplicates < DUPLICATES or block.recovery_point is not None:
-                return
-            edge = block.send_unacknowledged + block.mss
-    elif block.duplicates >= DUPLICATES and block.recovery_point is None:
-        edge = block.send_unacknowledged + block.mss
-    elif advanced and block.recovery_point is not None:
-        # A partial acknowledgement: the next segment is lost too (RFC 6582 section 3.2).
-        edge = block.send_unacknowledged + block.mss
-    else:
-        return
-    if block.recovery_point is None:
-        block.recovery_point = block.send_next
-        block.lost_edge = 0
-        block.resent.clear()
-        block.congestion.lost()
-        block.timed_offset = None
-    block.lost_edge = min(max(block.lost_edge, edge), block.send_next)
-    del now
+        if not block.closed_by_user:
+            block.shared.events.append(Writable(block))
+        if block.fin_offset is not None and offset > block.fin_offset:
+            _fin_acknowledged(block, now)
 
 
 def _fin_acknowledged(block: ControlBlock, now: int) -> None:
@@ -369,7 +352,7 @@ def wait(block: ControlBlock, now: int) -> None:
     """Enter TIME-WAIT."""
     block.state = State.TIME_WAIT
     block.buffer.clear()
-    for timer in (RETRANSMIT, PROBE_TAIL, PERSIST, REPAIR):
+    for timer in (RETRANSMIT, PROBE_TAIL, PERSIST, REORDER, DELAY, KEEPALIVE, IDLE):
         block.timers.stop(timer)
     block.arm(LINGER, now + TIME_WAIT_US)
     block.shared.waiting[block] = None
@@ -389,7 +372,10 @@ def _receive_data(block: ControlBlock, now: int, segment: TcpSegment) -> None:
     fin = bool(segment.flags & Flags.FIN)
     end = start + len(data)
     received = block.received
+    block.largest = max(block.largest, len(data))
     if start < received.next:
+        if data:
+            received.duplicate = (start, min(end, received.next))
         data = data[received.next - start :]
         start = received.next
     if end > block.window_edge:
@@ -400,6 +386,10 @@ def _receive_data(block: ControlBlock, now: int, segment: TcpSegment) -> None:
     block.acks_wanted += 1
     block.ack_due = True
     block.shared.touched[block] = None
+    if fin or start > received.next or received.has_gap or received.duplicate is not None:
+        # What is out of order, or fills a gap, is told at once (RFC 5681 section 4.2).
+        block.ack_now = True
+        block.quick_acks = QUICK_ACKS
     if data:
         if block.closed_by_user:
             # Nobody will read it (RFC 9293 section 3.10.7.4, RFC 2525 section 2.17).
@@ -416,25 +406,39 @@ def _receive_data(block: ControlBlock, now: int, segment: TcpSegment) -> None:
 
 
 def receive_run(
-    block: ControlBlock, now: int, views: list[memoryview], last: tuple[int, int, int]
+    block: ControlBlock,
+    now: int,
+    views: list[memoryview],
+    last: tuple[int, int, int],
+    stamps: tuple[int, int] | None,
 ) -> None:
     """Take payloads that follow one another and begin at what is expected.
 
     The caller made sure that the connection is ESTABLISHED, that nothing is out of order, and that
-    all lies in the window. `last` is the last segment's sequence, acknowledgement and window. Named
-    by tests/bench/stream.py.
+    all lies in the window. `last` is the last segment's sequence, acknowledgement and window;
+    `stamps` are the first segment's time stamp and the last one's echo. Named by
+    tests/bench/stream.py.
     """
     sequence, acknowledgement, window = last
     received = block.received
+    block.heard_at = now
+    if block.keepalive_probes:
+        block.revive(now)
+    echoed_ms = None
+    if stamps is not None:
+        if received.next <= block.acknowledged_to:
+            block.stamp_recent, block.stamp_recent_at = stamps[0], now
+        echoed_ms = echo_time(block, now, stamps[1])
     for view in views:
         received.append(view)
+    block.largest = max(block.largest, len(views[0]))
     block.ack_due = True
     block.acks_wanted += 1
     block.shared.touched[block] = None
     block.shared.events.append(Readable(block))
     ahead = distance(acknowledgement, block.wire_sequence(block.send_unacknowledged))
     if 0 < ahead <= block.in_flight:
-        acknowledge(block, now, block.send_unacknowledged + ahead)
+        acknowledge(block, now, block.send_unacknowledged + ahead, [], echoed_ms)
     if block.state is not State.CLOSED and ahead >= 0:
         update_window(block, now, sequence, acknowledgement, window << block.peer_window_shift)
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import struct
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from ztstack.base.endpoint import Endpoint
-from ztstack.base.timers import SECOND, Timers
+from ztstack.base.timers import MILLISECOND, SECOND, Timers
 from ztstack.ip.events import Ended, Event, Refused
 from ztstack.ip.packets.checksum import pseudo_header, word_sum
 from ztstack.ip.packets.tcp import HEADER_BYTES, PROTOCOL
 from ztstack.ip.tcp.congestion import Congestion
+from ztstack.ip.tcp.flight import Flight
 from ztstack.ip.tcp.receive_buffer import LIMIT, ReceiveBuffer
 from ztstack.ip.tcp.rtt import RttEstimator
-from ztstack.ip.tcp.scoreboard import Scoreboard
 from ztstack.ip.tcp.send_buffer import SendBuffer
-from ztstack.ip.tcp.sequence import add
+from ztstack.ip.tcp.sequence import MASK, add
 from ztstack.ip.tcp.state import OPENING, State
 
 WINDOW_SHIFT: Final = 7
@@ -27,19 +28,58 @@ DEFAULT_MSS4: Final = 536
 DEFAULT_MSS6: Final = 1220
 MIN_MSS: Final = 88
 
-RETRANSMIT, PROBE_TAIL, PERSIST, LINGER, REPAIR = (
+STAMP_BYTES: Final = 12
+_STAMP: Final = struct.Struct(">III")
+_STAMP_KIND: Final = 0x0101080A
+"""Two NOPs, kind and length of a time stamp."""
+QUICK_ACKS: Final = 16
+"""So many acknowledgements at the beginning, and after a gap, are not held back."""
+DELAY_US: Final = 40 * MILLISECOND
+"""How long less than two full segments wait for company (RFC 9293 section 3.8.6.3)."""
+_HELD_BACK_US: Final = 50 * MILLISECOND
+
+_DEAD_ALARMS: Final = 256
+RETRANSMIT, PROBE_TAIL, PERSIST, LINGER, REORDER, DELAY, KEEPALIVE, IDLE = (
     "retransmit",
     "probe tail",
     "persist",
     "linger",
-    "repair",
+    "reorder",
+    "delay",
+    "keepalive",
+    "idle",
 )
+IDLE_US: Final = 1 * SECOND
+"""After so long without anything to send the send buffer's memory is given back."""
+
+
+class Alarm:
+    """An entry of the heap of deadlines."""
+
+    __slots__ = ("at", "block", "count")
+
+    def __init__(self, at: int, count: int, block: ControlBlock) -> None:
+        self.at = at
+        self.count = count
+        self.block: ControlBlock | None = block
+
+    def __lt__(self, other: Alarm) -> bool:
+        return (self.at, self.count) < (other.at, other.count)
 
 
 class Shared:
     """What all connections of a host have in common."""
 
-    __slots__ = ("events", "next_at", "over", "ready", "timed", "touched", "waiting")
+    __slots__ = (
+        "_count",
+        "alarms",
+        "dead_alarms",
+        "events",
+        "over",
+        "ready",
+        "touched",
+        "waiting",
+    )
 
     def __init__(self) -> None:
         # Connections that may have something to send, in turn; a dict for its order.
@@ -51,10 +91,37 @@ class Shared:
         # Connections that are CLOSED and leave the tables.
         self.over: list[ControlBlock] = []
         self.events: list[Event] = []
-        # Connections that may have a deadline: idle ones cost nothing.
-        self.timed: dict[ControlBlock, None] = {}
-        # No connection has an earlier deadline; it may have none so early.
-        self.next_at: int | None = None
+        # When to look at which connection: a heap, with some entries that hold nobody any more.
+        self.alarms: list[Alarm] = []
+        self.dead_alarms = 0
+        self._count = 0
+
+    def set_alarm(self, at: int, block: ControlBlock) -> Alarm:
+        self._count += 1
+        alarm = Alarm(at, self._count, block)
+        heappush(self.alarms, alarm)
+        return alarm
+
+    def forget_alarm(self, alarm: Alarm) -> None:
+        """Let go of the connection; the entry goes when its time comes, or when most are dead."""
+        alarm.block = None
+        self.dead_alarms += 1
+        if self.dead_alarms > _DEAD_ALARMS and 2 * self.dead_alarms > len(self.alarms):
+            self.alarms = [alarm for alarm in self.alarms if alarm.block is not None]
+            heapify(self.alarms)
+            self.dead_alarms = 0
+
+    def take_alarms(self, now: int) -> list[ControlBlock]:
+        """Return the connections whose time has come."""
+        due: list[ControlBlock] = []
+        while self.alarms and self.alarms[0].at <= now:
+            alarm = heappop(self.alarms)
+            if alarm.block is None:
+                self.dead_alarms -= 1
+            else:
+                alarm.block.alarm = None
+                due.append(alarm.block)
+        return due
 
 
 class ControlBlock:
@@ -62,8 +129,11 @@ class ControlBlock:
 
     __slots__ = (
         "ack_due",
+        "ack_now",
+        "acknowledged_to",
         "acks_wanted",
-        "board",
+        "alarm",
+        "assumed",
         "buffer",
         "challenged_at",
         "closed_by_user",
@@ -73,38 +143,60 @@ class ControlBlock:
         "fast_header",
         "fin_offset",
         "fin_received",
+        "flight",
         "flow",
+        "heard_at",
+        "in_loss",
         "initial_receive",
         "initial_send",
         "is_passive",
+        "keepalive",
+        "keepalive_probes",
+        "largest",
         "last_sent",
         "local",
-        "lost_edge",
+        "may_undo",
         "mss",
+        "mss_before",
+        "mss_trial",
+        "mss_trial_at",
+        "must_resend",
+        "nodelay",
+        "option_sum",
+        "options",
         "own_mss",
         "peer_window",
         "peer_window_max",
         "peer_window_shift",
+        "ping_due",
         "probe_due",
+        "progress_at",
         "pseudo",
+        "quick_acks",
         "received",
         "recovery_point",
         "remote",
-        "resent",
         "reset_due",
         "retries",
+        "round_end",
         "rtt",
         "sack_ok",
         "scaled",
         "send_next",
         "send_unacknowledged",
         "shared",
+        "stamp_offset",
+        "stamp_recent",
+        "stamp_recent_at",
+        "stamps",
         "state",
+        "syn_at",
         "syn_due",
-        "tail_probed",
-        "timed_at",
-        "timed_offset",
+        "tail_end",
+        "tail_needless",
+        "tail_repeated",
         "timers",
+        "user_timeout_us",
         "was_established",
         "window_edge",
         "window_from",
@@ -128,7 +220,33 @@ class ControlBlock:
         self.fast_header = _ip_header(local.ip, remote.ip)
         self.own_mss = usable_mss(mtu, len(local.ip))
         self.mss = min(self.own_mss, DEFAULT_MSS4 if len(local.ip) == 4 else DEFAULT_MSS6)
-        # Sending.
+        self._begin_sending(initial_send)
+        self._begin_stamps()
+        # Receiving.
+        self.initial_receive = 0
+        self.received = ReceiveBuffer()
+        self.fin_received: int | None = None
+        self.window_edge = 0
+        # An acknowledgement is owed, and whether it may not be held back.
+        self.ack_due = False
+        self.ack_now = False
+        self.acks_wanted = 0
+        self.acknowledged_to = 0
+        self.quick_acks = QUICK_ACKS
+        # The largest segment that came.
+        self.largest = DEFAULT_MSS4
+        self.challenged_at: int | None = None
+        self.timers: Timers[str] = Timers()
+        self.alarm: Alarm | None = None
+        # Settings, and when the peer was heard last.
+        self.nodelay = True
+        self.keepalive: tuple[int, int, int] | None = None
+        self.keepalive_probes = 0
+        self.ping_due = False
+        self.user_timeout_us = 0
+        self.heard_at = 0
+
+    def _begin_sending(self, initial_send: int) -> None:
         self.initial_send = initial_send
         self.buffer = SendBuffer()
         self.send_unacknowledged = 0
@@ -140,30 +258,46 @@ class ControlBlock:
         self.window_from = (0, 0)
         self.scaled = False
         self.sack_ok = False
-        self.board = Scoreboard()
+        self.flight = Flight()
         self.congestion = Congestion(self.mss, WINDOW_LIMIT)
         self.rtt = RttEstimator()
-        self.timed_at = 0
-        self.timed_offset: int | None = None
+        # When our first SYN left, None if it was repeated: then an answer says nothing.
+        self.syn_at: int | None = None
+        # Where the round trip ends that is being measured.
+        self.round_end = 0
+        # Until this offset is acknowledged, a recovery lasts; after a timeout it is `in_loss`.
         self.recovery_point: int | None = None
-        self.lost_edge = 0
-        self.resent: dict[int, tuple[int, int, int]] = {}
+        self.in_loss = False
+        self.may_undo = False
+        self.must_resend = False
+        # Without SACK: duplicates in a row, and the bytes that they stand for.
         self.duplicates = 0
+        self.assumed = 0
         self.retries = 0
         self.last_sent = 0
+        # When something was last acknowledged, or the first of what is not was sent.
+        self.progress_at = 0
+        # The segment size before it was lowered because nothing of it came through, 0 if it was
+        # not; the end of a full segment that tries it again, and when to.
+        self.mss_before = 0
+        self.mss_trial: int | None = None
+        self.mss_trial_at = 0
         self.syn_due = True
         self.probe_due = False
         self.reset_due = False
-        self.tail_probed = False
-        # Receiving.
-        self.initial_receive = 0
-        self.received = ReceiveBuffer()
-        self.fin_received: int | None = None
-        self.window_edge = 0
-        self.ack_due = False
-        self.acks_wanted = 0
-        self.challenged_at: int | None = None
-        self.timers: Timers[str] = Timers()
+        # The end of the probe of a tail that is not answered yet, and whether it sent old data.
+        self.tail_end: int | None = None
+        self.tail_repeated = False
+        self.tail_needless = 0
+
+    def _begin_stamps(self) -> None:
+        # Time stamps (RFC 7323): our clock's offset, and what to echo.
+        self.stamps = False
+        self.stamp_offset = 0
+        self.stamp_recent = 0
+        self.stamp_recent_at = 0
+        self.options = b""
+        self.option_sum = 0
 
     # Small steps.
 
@@ -186,9 +320,18 @@ class ControlBlock:
         return self.send_next - self.send_unacknowledged
 
     @property
-    def is_repairing(self) -> bool:
-        """Whether something that is known to be lost is not acknowledged yet."""
-        return self.recovery_point is not None and self.send_unacknowledged < self.lost_edge
+    def has_reports(self) -> bool:
+        """Whether an acknowledgement must tell of more than its number."""
+        received = self.received
+        return self.sack_ok and (received.has_gap or received.duplicate is not None)
+
+    @property
+    def pipe(self) -> int:
+        """How much is believed to be on its way (RFC 6675 section 4)."""
+        flight = self.flight
+        return (
+            self.send_next - self.send_unacknowledged - flight.sacked - flight.lost - self.assumed
+        )
 
     @property
     def scale(self) -> int:
@@ -197,7 +340,7 @@ class ControlBlock:
     def window_field(self) -> int:
         """Return what to advertise; the right edge never moves back (RFC 9293 3.8.6)."""
         free = self.received.free
-        if free < min(2 * self.mss, WINDOW_LIMIT // 2):
+        if free < min(2 * self.mss, self.received.limit // 2):
             free = 0
         edge = max(self.window_edge, self.received.next + free)
         shift = self.scale
@@ -210,16 +353,67 @@ class ControlBlock:
 
     def arm(self, timer: str, at: int) -> None:
         self.timers.set(timer, at)
-        self.shared.timed[self] = None
-        if self.shared.next_at is None or at < self.shared.next_at:
-            self.shared.next_at = at
+        self.wake(at)
 
-    def arm_probe(self, now: int, more_us: int = 0) -> None:
+    def arm_retransmit(self, now: int) -> None:
+        """Set the time of the next timeout; the user's comes no later than it was asked for."""
+        at = now + self.rtt.timeout_us
+        if self.user_timeout_us:
+            at = min(at, max(self.progress_at + self.user_timeout_us, now + MILLISECOND))
+        self.arm(RETRANSMIT, at)
+
+    def wake(self, at: int) -> None:
+        """Have the timers looked at no later than this."""
+        alarm = self.alarm
+        if alarm is None or at < alarm.at:
+            self.alarm = self.shared.set_alarm(at, self)
+            if alarm is not None:
+                self.shared.forget_alarm(alarm)
+
+    def owe(self, now: int) -> None:
+        """Let an acknowledgement go at the end of a wake-up, or a little later if it may wait."""
+        news = self.received.next - self.acknowledged_to
+        if self.ack_now or self.quick_acks or news >= 2 * self.largest or not news:
+            self.ack_now = True
+            self.want_output()
+        elif self.timers.get(DELAY) is None:
+            self.arm(DELAY, now + DELAY_US)
+
+    def revive(self, now: int) -> None:
+        """Begin to wait anew for a peer that was silent and is not."""
+        self.keepalive_probes = 0
+        if self.keepalive is not None:
+            self.arm(KEEPALIVE, now + self.keepalive[0])
+
+    def arm_probe(self, now: int) -> None:
         """Set the time of the tail's probe (RFC 8985 section 7.2)."""
-        if self.tail_probed or self.is_repairing or not self.rtt.smoothed_us:
+        in_flight = self.send_next - self.send_unacknowledged
+        if (
+            not in_flight
+            or self.in_loss
+            or self.tail_end is not None
+            or not self.sack_ok
+            or not self.rtt.smoothed_us
+        ):
             self.timers.stop(PROBE_TAIL)
             return
+        # The peer may hold back its acknowledgement of a single segment.
+        more_us = _HELD_BACK_US if in_flight <= self.mss else 0
         self.arm(PROBE_TAIL, now + self.rtt.probe_us + more_us)
+
+    def stamp(self, now: int) -> None:
+        """Prepare the options that all segments of now bear."""
+        value = now // MILLISECOND + self.stamp_offset & MASK
+        recent = self.stamp_recent
+        self.options = _STAMP.pack(_STAMP_KIND, value, recent)
+        self.option_sum = (
+            (_STAMP_KIND >> 16)
+            + (_STAMP_KIND & 0xFFFF)
+            + (value >> 16)
+            + (value & 0xFFFF)
+            + (recent >> 16)
+            + (recent & 0xFFFF)
+        )
 
     def fail(self, error: Exception) -> None:
         """End the connection with an error; what has arrived can still be read."""
@@ -234,18 +428,24 @@ class ControlBlock:
             return
         self.state = State.CLOSED
         self.buffer.clear()
-        self.board.clear()
-        self.resent.clear()
+        self.flight.clear()
         self.timers = Timers()
         self.shared.ready.pop(self, None)
         self.shared.touched.pop(self, None)
-        self.shared.timed.pop(self, None)
+        if self.alarm is not None:
+            self.shared.forget_alarm(self.alarm)
+            self.alarm = None
         self.shared.waiting.pop(self, None)
         self.shared.over.append(self)
         self.shared.events.append(event if event is not None else Ended(self))
 
+    @property
+    def full_mss(self) -> int:
+        """The size of a full segment with its options."""
+        return self.mss + (STAMP_BYTES if self.stamps else 0)
+
     def set_mss(self, mss: int) -> None:
-        mss = max(MIN_MSS, mss)
+        mss = max(MIN_MSS, mss - (STAMP_BYTES if self.stamps else 0))
         # Rows of a multiple of four bytes are what numpy sums best.
         self.mss = mss & ~3
         self.congestion.set_mss(self.mss)

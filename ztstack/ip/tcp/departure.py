@@ -6,17 +6,18 @@ import struct
 from typing import Final, NamedTuple
 
 from ztstack.base.endpoint import Endpoint
-from ztstack.base.timers import MILLISECOND
+from ztstack.base.timers import MILLISECOND, SECOND
 from ztstack.ip.packets.checksum import has_numpy, slot_sums, swap, word_sum
 from ztstack.ip.packets.tcp import HEADER, HEADER_BYTES, PROTOCOL, Flags, TcpSegment
 from ztstack.ip.tcp.control_block import (
+    DELAY,
     PERSIST,
-    REPAIR,
+    PROBE_TAIL,
     RETRANSMIT,
     WINDOW_SHIFT,
     ControlBlock,
 )
-from ztstack.ip.tcp.sequence import add
+from ztstack.ip.tcp.sequence import MASK, add
 from ztstack.ip.tcp.state import SENDING, State
 
 _ROWS: Final = 6
@@ -24,7 +25,6 @@ _ROWS: Final = 6
 _IP4: Final = struct.Struct(">BBHIBBH")
 _IP6: Final = struct.Struct(">IH")
 _DF: Final = 0x4000
-_HELD_BACK_US: Final = 200 * MILLISECOND
 _TTL: Final = 64
 # Plain integers: an operator of an IntFlag costs a microsecond.
 _FIN: Final = int(Flags.FIN)
@@ -32,6 +32,12 @@ _PSH: Final = int(Flags.PSH)
 _ACK: Final = int(Flags.ACK)
 _PSH_ACK: Final = _PSH | _ACK
 _OFFSET_BITS: Final = HEADER_BYTES // 4 << 12
+_EDGES: Final = struct.Struct(">II")
+_SACK_ROOM: Final = 4
+_STAMPED_SACK_ROOM: Final = 3
+_MAX_DUPLICATES: Final = 4
+TRIAL_US: Final = 60 * SECOND
+"""How long after a large segment was lost the next one is tried."""
 
 Packet = tuple[bytes, bytes | memoryview]
 
@@ -58,6 +64,8 @@ def take(block: ControlBlock, now: int, limit: int) -> tuple[SegmentRun | None, 
     """Return what may go now, about `limit` segments, and whether there is more."""
     packets: list[Packet] = []
     more = False
+    if block.stamps:
+        block.stamp(now)
     if block.state is State.CLOSED or block.state is State.TIME_WAIT:
         if block.state is State.TIME_WAIT and block.ack_due:
             packets.append(_acknowledgement(block))
@@ -67,26 +75,38 @@ def take(block: ControlBlock, now: int, limit: int) -> tuple[SegmentRun | None, 
     else:
         if block.state in SENDING:
             more = _send(block, now, limit, packets)
-        if block.ack_due and not packets:
+        if block.ping_due:
+            block.ping_due = False
+            if not packets:
+                # What the peer has had already makes it answer.
+                head = _header(block, block.send_next - 1, b"", _ACK, block.window_field())
+                packets.append((head, b""))
+        if block.ack_due and (block.ack_now if not packets else block.has_reports):
             _acknowledge(block, packets)
-    block.ack_due = False
-    block.acks_wanted = 0
     if not packets:
         return None, False
+    if block.ack_due:
+        block.ack_due = block.ack_now = False
+        block.timers.stop(DELAY)
+    block.acks_wanted = 0
+    block.acknowledged_to = block.received.next
     return SegmentRun(block.local, block.remote, packets), more
 
 
 def _syn(block: ControlBlock, now: int) -> Packet:
     block.syn_due = False
-    flags = Flags.SYN
+    flags = int(Flags.SYN)
     acknowledgement = 0
     if block.state is State.SYN_RECEIVED:
         flags |= Flags.ACK
         acknowledgement = add(block.initial_receive, 1)
     offer = block.state is State.SYN_SENT
-    if block.timed_offset is None and not block.retries:
-        block.timed_offset, block.timed_at = -1, now
+    if not block.retries:
+        block.syn_at = block.progress_at = now
     block.window_edge = max(block.window_edge, min(block.received.free, 0xFFFF))
+    stamps = None
+    if block.stamps:
+        stamps = (now // MILLISECOND + block.stamp_offset & MASK, block.stamp_recent)
     segment = TcpSegment(
         source_port=block.local.port,
         destination_port=block.remote.port,
@@ -97,22 +117,29 @@ def _syn(block: ControlBlock, now: int) -> Packet:
         mss=block.own_mss,
         window_shift=WINDOW_SHIFT if offer or block.scaled else None,
         sack_permitted=offer or block.sack_ok,
+        stamps=stamps,
     )
     header = segment.encode(block.local.ip, block.remote.ip)
-    block.arm(RETRANSMIT, now + block.rtt.timeout_us)
+    block.arm_retransmit(now)
     return ip_header(block.fast_header, len(header)) + header, b""
 
 
 def _header(
-    block: ControlBlock, offset: int, length: int, data_sum: int, flags: int, window: int
+    block: ControlBlock,
+    offset: int,
+    body: bytes | memoryview,
+    flags: int,
+    window: int,
+    extra: bytes = b"",
 ) -> bytes:
-    """Return IP and TCP header of a segment whose payload has the word sum `data_sum`."""
+    """Return IP and TCP header of a segment; `extra` are options behind the time stamp."""
     sequence, acknowledgement = block.wire_sequence(offset), block.wire_acknowledgement()
-    bits = _OFFSET_BITS | flags
+    options = block.options + extra if extra else block.options
+    bits = _OFFSET_BITS + (len(options) << 10) | flags
+    size = HEADER_BYTES + len(options) + len(body)
     total = (
         block.pseudo
-        + HEADER_BYTES
-        + length
+        + size
         + block.local.port
         + block.remote.port
         + (sequence >> 16)
@@ -121,9 +148,13 @@ def _header(
         + (acknowledgement & 0xFFFF)
         + bits
         + window
-        + data_sum
+        + block.option_sum
     )
-    return ip_header(block.fast_header, HEADER_BYTES + length) + HEADER.pack(
+    if body:
+        total += word_sum(body)
+    if extra:
+        total += word_sum(extra)
+    head = HEADER.pack(
         block.local.port,
         block.remote.port,
         sequence,
@@ -133,68 +164,56 @@ def _header(
         -total % 65_535,
         0,
     )
+    return ip_header(block.fast_header, size) + head + options
 
 
 def _acknowledgement(block: ControlBlock) -> Packet:
     """Return a segment without data, with SACK where there is a gap."""
-    sequence = block.send_next
-    if not block.received.has_gap or not block.sack_ok:
-        return _header(block, sequence, 0, 0, _ACK, block.window_field()), b""
-    base = block.initial_receive
-    segment = TcpSegment(
-        source_port=block.local.port,
-        destination_port=block.remote.port,
-        sequence=block.wire_sequence(sequence),
-        acknowledgement=block.wire_acknowledgement(),
-        flags=_ACK,
-        window=block.window_field(),
-        sack=tuple(
-            (add(base, 1 + left), add(base, 1 + right)) for left, right in block.received.blocks(3)
-        ),
-    )
-    header = segment.encode(block.local.ip, block.remote.ip)
-    return ip_header(block.fast_header, len(header)) + header, b""
+    extra = b""
+    if block.has_reports:
+        room = _STAMPED_SACK_ROOM if block.stamps else _SACK_ROOM
+        ranges = block.received.reports(room)
+        base = block.initial_receive + 1
+        edges = [_EDGES.pack(left + base & MASK, right + base & MASK) for left, right in ranges]
+        extra = b"".join((bytes((1, 1, 5, 2 + 8 * len(edges))), *edges))
+    return _header(block, block.send_next, b"", _ACK, block.window_field(), extra), b""
 
 
 def _acknowledge(block: ControlBlock, packets: list[Packet]) -> None:
     # A peer without SACK counts duplicates, so each early segment gets one of a few.
-    count = 1 if block.sack_ok else min(max(block.acks_wanted, 1), 4)
+    count = 1 if block.sack_ok else min(max(block.acks_wanted, 1), _MAX_DUPLICATES)
     packets.extend(_acknowledgement(block) for _ in range(count))
+    if block.quick_acks:
+        block.quick_acks -= 1
 
 
 # Data.
-
-
-def pipe(block: ControlBlock) -> int:
-    """Return how much is believed to be on its way (RFC 6675 section 4)."""
-    amount = block.in_flight - block.board.total
-    if block.recovery_point is not None:
-        edge = min(block.lost_edge, block.send_next)
-        for left, right in block.board.gaps(block.send_unacknowledged, edge):
-            amount -= right - left
-        for start, (_, end, _) in block.resent.items():
-            if start >= block.send_unacknowledged:
-                amount += end - start
-    return amount
 
 
 def _send(block: ControlBlock, now: int, limit: int, packets: list[Packet]) -> bool:
     """Add segments to `packets`; tell whether there are more that could go."""
     if not block.in_flight and now - block.last_sent > block.rtt.timeout_us and block.last_sent:
         block.congestion.idle()
-    flying = pipe(block)
+    before, was_idle = block.pipe, not block.in_flight
     more = False
     if block.probe_due:
         block.probe_due = False
         _probe(block, now, packets)
-    if block.recovery_point is not None:
-        flying, more = _repair(block, now, limit, packets, flying)
+    if block.flight.lost:
+        more = _repair(block, now, limit, packets)
     room = limit - len(packets)
     if room > 0 and not more:
-        more = _send_new(block, now, room, packets, flying)
+        more = _send_new(block, now, room, packets)
     if packets:
         block.last_sent = now
-        _rearm(block, now)
+        if was_idle:
+            block.progress_at = now
+        if block.recovery_point is not None and not block.in_loss:
+            block.congestion.sent(block.pipe - before)
+        if block.in_flight:
+            if block.timers.get(RETRANSMIT) is None:
+                block.arm_retransmit(now)
+            block.arm_probe(now)
     elif (
         not block.in_flight
         and block.send_next < block.send_end
@@ -203,15 +222,6 @@ def _send(block: ControlBlock, now: int, limit: int, packets: list[Packet]) -> b
         # The window is closed, or too small to be worth a segment.
         block.arm(PERSIST, now + block.rtt.timeout_us)
     return more
-
-
-def _rearm(block: ControlBlock, now: int) -> None:
-    if not block.in_flight:
-        return
-    if block.timers.get(RETRANSMIT) is None:
-        block.arm(RETRANSMIT, now + block.rtt.timeout_us)
-    # The peer may hold back its acknowledgement of a single segment.
-    block.arm_probe(now, _HELD_BACK_US if block.in_flight <= block.mss else 0)
 
 
 def _segment(block: ControlBlock, start: int, end: int, flags: int) -> Packet:
@@ -224,95 +234,117 @@ def _segment(block: ControlBlock, start: int, end: int, flags: int) -> Packet:
     if fin:
         flags |= _FIN
     window = block.window_field()
-    return _header(block, start, len(body), word_sum(body), flags, window), body
+    return _header(block, start, body, flags, window), body
+
+
+def _segments(block: ControlBlock, start: int, end: int, packets: list[Packet]) -> None:
+    """Add what is from `start` to `end`; a ring that ends there makes two segments of it."""
+    last = block.buffer.end
+    flags = _PSH_ACK if end >= last else _ACK
+    while True:
+        packet = _segment(block, start, end, flags)
+        packets.append(packet)
+        start += len(packet[1])
+        if start >= min(end, last):
+            # Our FIN, if it is part of the range, was in the last one.
+            return
 
 
 def _probe(block: ControlBlock, now: int, packets: list[Packet]) -> None:
-    """Send the end of what is in flight again, or one byte into a closed window."""
+    """Probe the tail of what is in flight, or a closed window with one byte."""
+    start = block.send_next
     if block.in_flight:
-        start = max(block.send_unacknowledged, block.send_next - block.mss)
-        packet = _segment(block, start, block.send_next, _PSH_ACK)
-    else:
-        start = block.send_next
-        if start >= block.send_end:
+        if not _probe_flight(block, now, packets):
             return
+        block.tail_end = block.send_next
+        block.timers.stop(PROBE_TAIL)
+    elif start < block.send_end:
         # A window that is open, but too small for the rule of half, takes what it can.
         size = max(1, min(block.mss, block.peer_window, block.buffer.end - start))
-        packet = _segment(block, start, start + size, _PSH_ACK)
-        block.send_next = start + max(1, len(packet[1]))
-    block.timed_offset = None
+        _advance(block, now, start, start + size, packets)
+    else:
+        return
+    block.arm_retransmit(now)
+
+
+def _probe_flight(block: ControlBlock, now: int, packets: list[Packet]) -> bool:
+    """Send one segment that must be answered; False if there is none."""
+    flight, start = block.flight, block.send_next
+    size = min(block.mss, block.buffer.end - start)
+    block.tail_needless = flight.needless_total
+    if block.recovery_point is not None or flight.sacked:
+        # The last acknowledgement was lost, or all of the repair.
+        chosen = flight.repeat_head(now, block.mss)
+    elif 0 < size <= block.send_unacknowledged + block.peer_window - start:
+        # New data tells as much as old (RFC 8985 section 7.3).
+        block.tail_repeated = False
+        _advance(block, now, start, start + size, packets)
+        return True
+    else:
+        chosen = flight.repeat_tail(now, block.mss)
+    if chosen is None:
+        return False
+    block.tail_repeated = True
+    _segments(block, *chosen, packets)
+    return True
+
+
+def _advance(block: ControlBlock, now: int, start: int, end: int, packets: list[Packet]) -> None:
+    """Send one new segment, or less where the ring ends."""
+    packet = _segment(block, start, end, _PSH_ACK)
     packets.append(packet)
-    block.arm(RETRANSMIT, now + block.rtt.timeout_us)
+    block.send_next = start + max(1, len(packet[1]))
+    block.flight.sent(now, start, block.send_next)
 
 
-def _repair(
-    block: ControlBlock, now: int, limit: int, packets: list[Packet], flying: int
-) -> tuple[int, bool]:
-    """Send again what is lost; a piece that was sent again waits until it may be lost anew."""
-    edge = min(block.lost_edge, block.send_next)
-    patience = max(block.rtt.smoothed_us * 3 // 2 + 4 * block.rtt.variation_us, 10 * MILLISECOND)
-    if block.retries or not block.peer_window:
-        # After a timeout without an answer, or into a closed window, only the next timeout
-        # repeats, which backs off.
-        patience = max(patience, block.rtt.timeout_us)
-    soonest: int | None = None
-    for left, right in block.board.gaps(block.send_unacknowledged, edge):
-        start = left
-        while start < right:
-            end = min(start + block.mss, right)
-            known = block.resent.get(start)
-            if known is not None and known[1] >= end and now - known[0] < patience:
-                due = known[0] + patience
-                soonest = due if soonest is None else min(soonest, due)
-                start = known[1]
-                continue
-            if len(packets) >= limit:
-                return flying, True
-            if flying + (end - start) > block.congestion.window and flying > 0:
-                _arm_repair(block, soonest)
-                return flying, False
-            packet = _segment(block, start, end, _ACK)
-            packets.append(packet)
-            sent = max(len(packet[1]), 1)
-            if known is None:
-                flying += sent
-            block.resent[start] = (now, start + sent, block.send_next)
-            block.timed_offset = None
-            due = now + patience
-            soonest = due if soonest is None else min(soonest, due)
-            start += sent
-    _arm_repair(block, soonest)
-    return flying, False
+def _repair(block: ControlBlock, now: int, limit: int, packets: list[Packet]) -> bool:
+    """Send again what is lost, as far as the window allows; tell whether there is more."""
+    allowed = block.congestion.window - block.pipe
+    if block.must_resend:
+        block.must_resend = False
+        allowed = max(allowed, block.mss)
+    room = limit - len(packets)
+    chosen = block.flight.resend(now, block.mss, room, allowed)
+    for start, end in chosen:
+        _segments(block, start, end, packets)
+    if chosen:
+        if block.mss_trial is not None and chosen[0][0] < block.mss_trial:
+            block.mss_trial = None
+            block.mss_trial_at = now + TRIAL_US
+        block.arm_retransmit(now)
+    return len(chosen) == room and block.flight.lost > 0
 
 
-def _arm_repair(block: ControlBlock, at: int | None) -> None:
-    if at is not None:
-        block.arm(REPAIR, at)
-
-
-def _send_new(block: ControlBlock, now: int, room: int, packets: list[Packet], flying: int) -> bool:
+def _send_new(block: ControlBlock, now: int, room: int, packets: list[Packet]) -> bool:
     """Add new data, as much as both windows allow. Named by tests/bench/stream.py."""
     mss, start = block.mss, block.send_next
     end = block.buffer.end
     allowed = block.send_unacknowledged + block.peer_window - start
-    usable = min(block.congestion.window - flying, allowed)
+    usable = min(block.congestion.window - block.pipe, allowed)
     waiting = end - start
     more = False
+    if block.mss_before and min(usable, waiting) >= block.mss_before:
+        start = _try_size(block, now, packets)
+        room -= len(packets)
+        usable -= start - block.send_next
+        waiting = end - start
     if waiting > 0:
         full = min(usable, waiting) // mss
         if full > room:
             full, more = room, True
         if full > 0:
             start = _send_full(block, start, full, packets)
-            room -= len(packets)
+            room -= full
             usable -= start - block.send_next
             waiting = end - start
         if not more and room > 0 and 0 < waiting <= usable and waiting < mss:
-            # The rest; a ring that ends here makes two segments of it.
-            while start < end:
-                packet = _segment(block, start, end, _PSH_ACK)
-                packets.append(packet)
-                start += max(1, len(packet[1]))
+            # Nagle: what is under way will be answered, and there may be more by then.
+            held = start > block.send_unacknowledged and block.fin_offset is None
+            if block.nodelay or not held:
+                # Our FIN comes with the last data.
+                stop = end + (block.fin_offset == end)
+                _segments(block, start, stop, packets)
+                start = stop
         elif not more and room > 0 and waiting > 0 and usable >= block.peer_window_max // 2 > 0:
             # Half of the peer's largest window is worth a segment (RFC 9293 3.8.6.2.1).
             packet = _segment(block, start, start + min(usable, mss, waiting), _PSH_ACK)
@@ -323,10 +355,21 @@ def _send_new(block: ControlBlock, now: int, room: int, packets: list[Packet], f
         packets.append(_segment(block, start, start + 1, _ACK))
         start += 1
     if start > block.send_next:
-        if block.timed_offset is None and block.recovery_point is None:
-            block.timed_offset, block.timed_at = start, now
+        block.flight.sent(now, block.send_next, start)
         block.send_next = start
     return more
+
+
+def _try_size(block: ControlBlock, now: int, packets: list[Packet]) -> int:
+    """Send one segment of the size that seemed too large, now and then; return where it ends."""
+    start = block.send_next
+    if block.mss_trial is None and block.recovery_point is None and now >= block.mss_trial_at:
+        size = block.mss_before - block.full_mss + block.mss
+        if len(block.buffer.contiguous(start, size)) == size:
+            packets.append(_segment(block, start, start + size, _ACK))
+            block.mss_trial = start + size
+            return start + size
+    return start
 
 
 def _send_full(block: ControlBlock, start: int, count: int, packets: list[Packet]) -> int:
@@ -339,7 +382,7 @@ def _send_full(block: ControlBlock, start: int, count: int, packets: list[Packet
         if not rows:
             piece = region
             flags = _PSH_ACK if start + len(piece) == buffer.end else _ACK
-            head = _header(block, start, len(piece), word_sum(piece), flags, window)
+            head = _header(block, start, piece, flags, window)
             packets.append((head, piece))
             start += len(piece)
             count -= 1
@@ -365,13 +408,15 @@ def _add_rows(
     """Add full segments that differ only in sequence number and data."""
     mss = block.mss
     acknowledgement = block.wire_acknowledgement()
-    ip = ip_header(block.fast_header, HEADER_BYTES + mss)
+    options = block.options
+    header_bytes = HEADER_BYTES + len(options)
+    ip = ip_header(block.fast_header, header_bytes + mss)
     source, destination = block.local.port, block.remote.port
-    bits = _OFFSET_BITS | _ACK
+    bits = _OFFSET_BITS + (len(options) << 10) | _ACK
     last = start + len(sums) * mss == block.buffer.end
     constant = (
         block.pseudo
-        + HEADER_BYTES
+        + header_bytes
         + mss
         + source
         + destination
@@ -379,6 +424,7 @@ def _add_rows(
         + (acknowledgement & 0xFFFF)
         + bits
         + window
+        + block.option_sum
     )
     pack = HEADER.pack
     sequence = block.wire_sequence(start)
@@ -390,6 +436,6 @@ def _add_rows(
             constant += _PSH
         value = -(constant + (sequence >> 16) + (sequence & 0xFFFF) + data_sum) % 65_535
         head = pack(source, destination, sequence, acknowledgement, bits, window, value, 0)
-        packets.append((ip + head, region[at : at + mss]))
+        packets.append((ip + head + options, region[at : at + mss]))
         sequence = sequence + mss & 0xFFFFFFFF
         at += mss

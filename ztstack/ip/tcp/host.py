@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -12,16 +13,18 @@ from ztstack.base.entropy import Entropy
 from ztstack.base.errors import DecodeError, Drop, PortInUse, Unreachable
 from ztstack.base.frame import Burst, EtherType
 from ztstack.base.limits import RateGate
-from ztstack.base.timers import MILLISECOND
+from ztstack.base.timers import MILLISECOND, earliest
 from ztstack.base.trace import Tracer
 from ztstack.ip.events import Accepted, Event
-from ztstack.ip.packets.checksum import has_numpy, slot_sums, swap, word_sum
 from ztstack.ip.packets.tcp import HEADER_BYTES, PROTOCOL, Flags, TcpSegment, verify
-from ztstack.ip.tcp.arrival import receive, receive_run, take_syn
+from ztstack.ip.tcp.arrival import receive, take_syn
+from ztstack.ip.tcp.bursts import flow_ends, is_usual, take_run
 from ztstack.ip.tcp.connection import Connection
-from ztstack.ip.tcp.control_block import Shared, usable_mss
+from ztstack.ip.tcp.control_block import WINDOW_SHIFT, Shared, usable_mss
+from ztstack.ip.tcp.cookies import Cookies
 from ztstack.ip.tcp.departure import Packet, SegmentRun, ip_header, take
 from ztstack.ip.tcp.listener import Listener
+from ztstack.ip.tcp.recovery import shrink
 from ztstack.ip.tcp.sequence import add, distance
 from ztstack.ip.tcp.state import State
 from ztstack.ip.tcp.timing import handle_timer
@@ -31,13 +34,12 @@ __all__ = ["SegmentRun", "TcpHost"]
 MAX_CONNECTIONS: Final = 16_384
 MAX_WAITING: Final = 4096
 """Connections in TIME-WAIT; then the oldest makes room."""
-MAX_RESETS: Final = 256
+MAX_REPLIES: Final = 256
 RESET_US: Final = 10 * MILLISECOND
+RESET_AGAIN_US: Final = (200 * MILLISECOND, 1000 * MILLISECOND)
+"""A reset of ours is said again so long after: nobody acknowledges it, and a peer that has nothing
+to send would wait for ever."""
 RESET_TARGETS: Final = 1024
-_ROWS: Final = 4
-_FIELDS: Final = struct.Struct(">IIHH")
-_FAST_FLAGS: Final = HEADER_BYTES // 4 << 12 | int(Flags.ACK)
-_PSH: Final = int(Flags.PSH)
 _SECRET_BYTES: Final = 16
 _SEQUENCE_TICK_US: Final = 4
 
@@ -50,13 +52,18 @@ class TcpHost:
         self._tracer = tracer
         self._is_local = is_local
         self._mtu = 1280
+        # Whether connections that we open ask for time stamps; those of others get them.
+        self.offers_stamps = True
         self._secret = b""
         self._shared = Shared()
         self._connections: dict[bytes, Connection] = {}
         self._listeners: dict[int, list[Listener]] = {}
         self._half_open: dict[Connection, Listener] = {}
         self._ports: dict[int, int] = {}
-        self._resets: list[SegmentRun] = []
+        self._replies: list[SegmentRun] = []
+        self._broken: list[SegmentRun] = []
+        self._again: deque[tuple[int, int, SegmentRun]] = deque()
+        self._cookies = Cookies(self._key, self._stamp_offset)
         self._reset_gate: RateGate[bytes] = RateGate(RESET_US, RESET_TARGETS)
 
     # Commands.
@@ -65,6 +72,10 @@ class TcpHost:
         del now
         self._mtu = mtu
 
+    def connections(self) -> list[Connection]:
+        """Return all that are not over."""
+        return list(self._connections.values())
+
     def is_port_used(self, port: int) -> bool:
         return port in self._listeners or port in self._ports
 
@@ -72,6 +83,8 @@ class TcpHost:
         """Begin to open a connection; PortInUse if there is one with these ends."""
         sequence = self._initial_sequence(now, local, remote)
         connection = Connection(self._shared, local, remote, mtu, sequence)
+        connection.stamps = self.offers_stamps
+        connection.stamp_offset = self._stamp_offset(local, remote)
         if connection.flow in self._connections:
             raise PortInUse(f"port {local.port} is connected to {remote} already")
         if len(self._connections) >= MAX_CONNECTIONS:
@@ -100,14 +113,23 @@ class TcpHost:
             connection.finish()
         self._sweep()
 
-    def _initial_sequence(self, now: int, local: Endpoint, remote: Endpoint) -> int:
-        """Return what nobody can guess, and what grows for the same two ends (RFC 6528)."""
+    def _key(self) -> bytes:
         if not self._secret:
             self._secret = self._entropy.take(_SECRET_BYTES)
+        return self._secret
+
+    def _initial_sequence(self, now: int, local: Endpoint, remote: Endpoint) -> int:
+        """Return what nobody can guess, and what grows for the same two ends (RFC 6528)."""
         ports = struct.pack(">HH", local.port, remote.port)
         ends = local.ip + remote.ip + ports
-        hashed = hashlib.blake2b(ends, digest_size=4, key=self._secret).digest()
+        hashed = hashlib.blake2b(ends, digest_size=4, key=self._key()).digest()
         return add(int.from_bytes(hashed, "big"), now // _SEQUENCE_TICK_US)
+
+    def _stamp_offset(self, local: Endpoint, remote: Endpoint) -> int:
+        """Return where our clock stands for a peer: one for all ports (RFC 7323 section 5.4)."""
+        ends = b"stamp" + local.ip + remote.ip
+        hashed = hashlib.blake2b(ends, digest_size=4, key=self._key()).digest()
+        return int.from_bytes(hashed, "big")
 
     def _register(self, connection: Connection) -> None:
         self._connections[connection.flow] = connection
@@ -138,6 +160,7 @@ class TcpHost:
                 listener.half_open -= 1
             if block.reset_due:
                 block.reset_due = False
+                before = len(self._replies)
                 self._reset(
                     block.local,
                     block.remote,
@@ -145,6 +168,7 @@ class TcpHost:
                     block.wire_acknowledgement(),
                     acknowledges=True,
                 )
+                self._broken += self._replies[before:]
         over.clear()
 
     # Segments in.
@@ -175,6 +199,12 @@ class TcpHost:
             self._receive_unknown(now, local, remote, segment)
             return
         opening = connection.state is State.SYN_RECEIVED
+        if opening and not segment.flags & (Flags.SYN | Flags.RST):
+            listener = self._half_open.get(connection)
+            if listener is not None and listener.is_full:
+                # The peer will say it again, and there may be room by then.
+                self._tracer.drop(Drop.BACKLOG_FULL, "tcp")
+                return
         receive(connection, now, segment, self._tracer)
         if opening and connection.was_established:
             self._accept(connection)
@@ -185,11 +215,15 @@ class TcpHost:
 
     @staticmethod
     def _may_reopen(connection: Connection, segment: TcpSegment) -> bool:
-        """Tell whether a SYN may end TIME-WAIT early (RFC 9293 section 3.6.1)."""
+        """Tell whether a SYN may end TIME-WAIT early (RFC 9293 section 3.6.1, RFC 6191)."""
         if connection.state is not State.TIME_WAIT or segment.flags & Flags.ACK:
             return False
         if not segment.flags & Flags.SYN:
             return False
+        if connection.stamps and segment.stamps is not None:
+            newer = distance(segment.stamps[0], connection.stamp_recent)
+            if newer:
+                return newer > 0
         return distance(segment.sequence, connection.wire_acknowledgement()) > 0
 
     def _accept(self, connection: Connection) -> None:
@@ -207,6 +241,13 @@ class TcpHost:
             self._tracer.drop(Drop.NO_SOCKET, "tcp")
             return
         listener = self._listener_for(local)
+        acknowledges = segment.flags & (Flags.SYN | Flags.ACK) == Flags.ACK
+        if (
+            listener is not None
+            and acknowledges
+            and self._take_cookie(now, listener, local, remote, segment)
+        ):
+            return
         if listener is None or segment.flags & Flags.ACK or not segment.flags & Flags.SYN:
             self._tracer.drop(Drop.NO_SOCKET, "tcp")
             if self._reset_gate.allow(now, remote.ip + local.port.to_bytes(2, "big")) or (
@@ -216,16 +257,54 @@ class TcpHost:
             return
         if listener.is_full or len(self._connections) >= MAX_CONNECTIONS:
             self._tracer.drop(Drop.BACKLOG_FULL, "tcp")
-            return
-        sequence = self._initial_sequence(now, local, remote)
+        elif listener.is_flooded:
+            # Nothing is kept of this one until it proves that it is there.
+            own_mss = usable_mss(self._mtu, len(local.ip))
+            answer = self._cookies.answer(now, local, remote, segment, own_mss, WINDOW_SHIFT)
+            self._reply(local, remote, answer)
+        else:
+            sequence = self._initial_sequence(now, local, remote)
+            self._half_open_one(now, listener, local, remote, segment, sequence)
+
+    def _half_open_one(
+        self,
+        now: int,
+        listener: Listener,
+        local: Endpoint,
+        remote: Endpoint,
+        syn: TcpSegment,
+        sequence: int,
+    ) -> Connection:
         connection = Connection(self._shared, local, remote, self._mtu, sequence)
         connection.is_passive = True
         connection.state = State.SYN_RECEIVED
-        take_syn(connection, segment)
+        connection.stamp_offset = self._stamp_offset(local, remote)
+        take_syn(connection, now, syn)
         self._register(connection)
         self._half_open[connection] = listener
         listener.half_open += 1
         connection.want_output()
+        return connection
+
+    def _take_cookie(
+        self, now: int, listener: Listener, local: Endpoint, remote: Endpoint, segment: TcpSegment
+    ) -> bool:
+        """Open the connection of a segment that answers a cookie; False if it does not."""
+        syn = self._cookies.recover(now, local, remote, segment)
+        if syn is None:
+            return False
+        if listener.is_full or len(self._connections) >= MAX_CONNECTIONS:
+            self._tracer.drop(Drop.BACKLOG_FULL, "tcp")
+            return True
+        ours = add(segment.acknowledgement, -1)
+        connection = self._half_open_one(now, listener, local, remote, syn, ours)
+        connection.syn_due = False
+        connection.window_edge = 0xFFFF
+        receive(connection, now, segment, self._tracer)
+        if connection.was_established:
+            self._accept(connection)
+        self._sweep()
+        return True
 
     def _listener_for(self, local: Endpoint) -> Listener | None:
         for listener in self._listeners.get(local.port, []):
@@ -250,20 +329,41 @@ class TcpHost:
         *,
         acknowledges: bool,
     ) -> None:
-        if len(self._resets) >= MAX_RESETS:
+        flags = Flags.RST | Flags.ACK if acknowledges else Flags.RST
+        answer = TcpSegment(local.port, remote.port, sequence, acknowledgement, flags, 0)
+        self._reply(local, remote, answer)
+
+    def _reply(self, local: Endpoint, remote: Endpoint, segment: TcpSegment) -> None:
+        """Send a segment that belongs to no connection."""
+        if len(self._replies) >= MAX_REPLIES:
             self._tracer.drop(Drop.QUEUE_FULL, "tcp")
             return
-        flags = Flags.RST | Flags.ACK if acknowledges else Flags.RST
-        header = TcpSegment(local.port, remote.port, sequence, acknowledgement, flags, 0).encode(
-            local.ip, remote.ip
-        )
+        header = segment.encode(local.ip, remote.ip)
         constant = local.ip + remote.ip
         if len(local.ip) == 16:
             constant = bytes((PROTOCOL, 64)) + constant
         packet: Packet = (ip_header(constant, len(header)) + header, b"")
-        self._resets.append(SegmentRun(local, remote, [packet]))
+        self._replies.append(SegmentRun(local, remote, [packet]))
 
     # Bursts in.
+
+    def take_burst(self, now: int, ethertype: int, burst: Burst) -> list[int]:
+        """Take what is usual of whole IP packets; return the indices of the others.
+
+        Packets of several connections come mixed when each had little to say.
+        """
+        if self.receive_burst(now, ethertype, burst):
+            return []
+        rows, lengths = burst.rows, burst.lengths
+        left: list[int] = []
+        first = 0
+        for last in flow_ends(burst, ethertype):
+            part = Burst(burst.arena, burst.stride, rows[first:last], lengths[first:last])
+            # The whole of it was tried already.
+            if last - first == len(rows) or not self.receive_burst(now, ethertype, part):
+                left += range(first, last)
+            first = last
+        return left
 
     def receive_burst(self, now: int, ethertype: int, burst: Burst) -> bool:
         """Take whole IP packets that came together; False, and nothing done, if any is unusual.
@@ -289,10 +389,10 @@ class TcpHost:
         connection = self._connections.get(flow)
         if connection is None or not self._is_local(destination):
             return False
-        if not self._is_usual(burst, flow, header, flow_end):
+        if not is_usual(burst, flow, header, flow_end):
             return False
         if connection.state is State.ESTABLISHED and not connection.received.has_gap:
-            at = self._take_run(now, connection, burst, header)
+            at = take_run(now, connection, burst, header)
         else:
             at = 0
         for row, length in zip(rows[at:], burst.lengths[at:], strict=True):
@@ -301,63 +401,6 @@ class TcpHost:
             self._receive_verified(now, source, destination, data)
         self._sweep()
         return True
-
-    @staticmethod
-    def _is_usual(burst: Burst, flow: bytes, header: int, flow_end: int) -> bool:
-        """Tell whether all rows are whole plain TCP packets of one flow with right checksums."""
-        arena, stride = burst.arena, burst.stride
-        is_batch = len(burst.rows) >= _ROWS and has_numpy()
-        # A slot holds 28 bytes, then the IP packet, then zeros: one sum for each.
-        sums = slot_sums(arena, stride, 28) if is_batch else []
-        known, size, wanted = bytearray(), 0, 0
-        for row, length in zip(burst.rows, burst.lengths, strict=True):
-            head = arena[row : row + flow_end]
-            if head != known:
-                # Headers of one size are mostly the same bytes, and need no second look.
-                if not _is_plain(head, flow, header, length):
-                    return False
-                known, size = head, length
-                pseudo = word_sum(flow[:-4]) + PROTOCOL + length - header
-                wanted = (word_sum(head[:header]) - pseudo) % 65_535
-                if is_batch:
-                    # Sums of little-endian words are the others' with their bytes swapped.
-                    wanted = swap(wanted)
-            if is_batch:
-                total = sums[(row - 28) // stride]
-            else:
-                total = word_sum(burst.view[row : row + length])
-            if total != wanted or length != size:
-                return False
-        return True
-
-    def _take_run(self, now: int, connection: Connection, burst: Burst, header: int) -> int:
-        """Take rows in order as one run; return how many. Named by tests/bench/stream.py."""
-        view = burst.view
-        expected = connection.wire_acknowledgement()
-        room = connection.window_edge - connection.received.next
-        fields = _FIELDS.unpack_from
-        views: list[memoryview] = []
-        last = (0, 0, 0)
-        taken = 0
-        for row, length in zip(burst.rows, burst.lengths, strict=True):
-            at = row + header
-            sequence, acknowledgement, bits, window = fields(view, at + 4)
-            size = length - header - HEADER_BYTES
-            if sequence != expected or not size or size > room or bits & ~_PSH != _FAST_FLAGS:
-                break
-            views.append(view[at + HEADER_BYTES : row + length])
-            expected = expected + size & 0xFFFFFFFF
-            room -= size
-            last = sequence, acknowledgement, window
-            taken += 1
-        if views and not connection.closed_by_user:
-            start, end = connection.received.next, connection.window_edge - room
-            if 2 * (end - start) < len(burst.arena):
-                # A little data must not keep a large arena alive.
-                views = [memoryview(bytes(piece)) for piece in views]
-            receive_run(connection, now, views, last)
-            return taken
-        return 0
 
     # ICMP.
 
@@ -390,13 +433,8 @@ class TcpHost:
             self._tracer.drop(Drop.NO_SOCKET, "tcp")
             return
         mss = usable_mss(mtu, len(local.ip))
-        if mss < connection.mss:
-            connection.set_mss(mss)
-            connection.resent.clear()
-            connection.recovery_point = connection.send_next
-            connection.lost_edge = connection.send_next
-            connection.want_output()
-        del now
+        if mss < connection.full_mss:
+            shrink(connection, now, mss)
 
     def _find(self, local: Endpoint, remote: Endpoint) -> Connection | None:
         ports = remote.port.to_bytes(2, "big") + local.port.to_bytes(2, "big")
@@ -412,43 +450,59 @@ class TcpHost:
 
     def flush(self, now: int) -> None:
         """End a wake-up: what arrived in it is acknowledged once."""
-        del now
         touched = self._shared.touched
         if touched:
             for block in touched:
                 if block.ack_due:
-                    block.want_output()
+                    block.owe(now)
             touched.clear()
 
+    def _say_again(self, now: int) -> None:
+        """Repeat resets that may have been lost, unless there is a connection again."""
+        while self._again and self._again[0][0] <= now:
+            _, count, run = self._again.popleft()
+            if self._find(run.local, run.remote) is None and len(self._replies) < MAX_REPLIES:
+                self._replies.append(run)
+                self._keep(now, count + 1, run)
+
+    def _keep(self, now: int, count: int, run: SegmentRun) -> None:
+        if count < len(RESET_AGAIN_US) and len(self._again) < MAX_REPLIES:
+            entry = now + RESET_AGAIN_US[count], count, run
+            at = len(self._again)
+            while at and self._again[at - 1][0] > entry[0]:
+                at -= 1
+            self._again.insert(at, entry)
+
     def handle_timer(self, now: int) -> None:
-        shared = self._shared
-        if shared.next_at is None or now < shared.next_at:
-            return
-        shared.next_at = None
-        for block in list(shared.timed):
+        self._say_again(now)
+        for block in self._shared.take_alarms(now):
+            if block.state is State.CLOSED:
+                continue
+            handle_timer(block, now)
             at = block.timers.next_at()
-            if at is not None and at <= now:
-                handle_timer(block, now)
-                at = block.timers.next_at()
-            if at is None:
-                shared.timed.pop(block, None)
-            elif shared.next_at is None or at < shared.next_at:
-                shared.next_at = at
+            if at is not None:
+                block.wake(at)
         self._sweep()
 
     def next_timer(self) -> int | None:
-        return self._shared.next_at
+        alarms = self._shared.alarms
+        return earliest(
+            alarms[0].at if alarms else None, self._again[0][0] if self._again else None
+        )
 
     # Outputs.
 
     @property
     def has_output(self) -> bool:
-        return bool(self._shared.ready or self._resets or self._shared.over)
+        return bool(self._shared.ready or self._replies or self._shared.over)
 
     def take_packets(self, now: int, limit: int) -> list[SegmentRun]:
         """Return about `limit` packets, the connections in turn; use them before anything else."""
         self._sweep()
-        runs, self._resets = self._resets, []
+        runs, self._replies = self._replies, []
+        for broken in self._broken:
+            self._keep(now, 0, broken)
+        self._broken.clear()
         ready = self._shared.ready
         room = limit
         while ready and room > 0:
@@ -467,26 +521,3 @@ class TcpHost:
         self._sweep()
         events, self._shared.events = self._shared.events, []
         return events
-
-
-def _is_plain(head: bytes | bytearray, flow: bytes, header: int, length: int) -> bool:
-    """Tell whether an IP header and the ports behind it are the flow's, with nothing special."""
-    if not head.endswith(flow):
-        return False
-    if header == 20:
-        # No options, TCP, a hop limit that is not zero, the whole frame, no fragment.
-        return (
-            head[0] == 0x45
-            and head[9] == PROTOCOL
-            and head[8] > 0
-            and head[2] << 8 | head[3] == length
-            and not head[6] & 0x3F
-            and not head[7]
-            and not word_sum(head[:20])
-        )
-    return (
-        head[0] >> 4 == 6
-        and head[6] == PROTOCOL
-        and head[7] > 0
-        and (head[4] << 8 | head[5]) + 40 == length
-    )

@@ -26,7 +26,12 @@ class Listener:
 
     @property
     def is_full(self) -> bool:
-        return self.half_open + len(self.queue) >= self.backlog
+        return len(self.queue) >= self.backlog
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether so many have begun to connect that no more is kept of others."""
+        return self.half_open >= self.backlog
 
     def accept(self) -> Connection | None:
         """Return the connection that waits longest, None if none does."""

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from ztstack.base.timers import MILLISECOND
+from ztstack.ip.tcp.scoreboard import Scoreboard
+
 LIMIT: Final = 4 << 20
+FIRST_LIMIT: Final = 256 << 10
+_INTERVAL_US: Final = 10 * MILLISECOND
+"""A round trip is not taken for shorter: wake-ups are of this kind."""
 MAX_GAPS: Final = 4096
 """Pieces out of order; the sender sends again what is not kept."""
 _OVERHEAD: Final = 64
 _COPY_BYTES: Final = 512
 _BLOCK_BYTES: Final = 4096
+_REMEMBERED: Final = 4
+"""Places where something came early: each acknowledgement repeats those before."""
 
 
 class ReceiveBuffer:
@@ -24,17 +32,29 @@ class ReceiveBuffer:
         "_early_charge",
         "_is_tail_small",
         "_pieces",
+        "_places",
+        "_ranges",
+        "_since",
+        "_taken",
+        "duplicate",
+        "limit",
         "next",
-        "recent",
         "size",
     )
 
     def __init__(self) -> None:
         self.next = 0
         self.size = 0
-        self.recent = 0
+        # How much may wait, and what was read since when: a reader that is fast gets more.
+        self.limit = FIRST_LIMIT
+        self._taken = 0
+        self._since = 0
+        # What came twice and was not reported yet (RFC 2883).
+        self.duplicate: tuple[int, int] | None = None
         self._pieces: deque[memoryview] = deque()
         self._early: list[tuple[int, memoryview]] = []
+        self._ranges = Scoreboard()
+        self._places: list[int] = []
         self._charge = 0
         self._early_charge = 0
         # Where small pieces are put side by side, and whether the last piece is a small one.
@@ -45,11 +65,16 @@ class ReceiveBuffer:
     @property
     def free(self) -> int:
         """How much more may come; small pieces cost more than their bytes."""
-        return max(0, LIMIT - self._charge)
+        return max(0, self.limit - self._charge)
 
     @property
     def has_gap(self) -> bool:
         return bool(self._early)
+
+    @property
+    def gaps(self) -> int:
+        """How many ranges came early."""
+        return len(self._ranges)
 
     def append(self, view: memoryview) -> None:
         """Take the next bytes of the stream; the caller knows that they are the next."""
@@ -94,7 +119,14 @@ class ReceiveBuffer:
         """Keep bytes that came early; `offset` is beyond `next`."""
         if self._early_charge + len(view) > LIMIT or len(self._early) >= MAX_GAPS:
             return
-        self.recent = offset
+        size = len(view)
+        if self._ranges.add(offset, offset + size) < size:
+            self.duplicate = offset, offset + size
+        place = self._ranges.around(offset)
+        self._places = [
+            offset,
+            *(at for at in self._places[:_REMEMBERED] if self._ranges.around(at) != place),
+        ]
         early = self._early
         at = len(early)
         while at and early[at - 1][0] > offset:
@@ -130,21 +162,19 @@ class ReceiveBuffer:
                 self._store(rest)
         if done:
             del early[:done]
+            self._ranges.release(self.next)
 
-    def blocks(self, limit: int) -> list[tuple[int, int]]:
-        """Return what came early as (left, right), the most recent first (RFC 2018 section 4)."""
-        merged: list[tuple[int, int]] = []
-        for offset, view in self._early:
-            end = offset + len(view)
-            if merged and merged[-1][1] == offset:
-                merged[-1] = (merged[-1][0], end)
-            else:
-                merged.append((offset, end))
-        for i, (left, right) in enumerate(merged):
-            if left <= self.recent < right:
-                merged.insert(0, merged.pop(i))
-                break
-        return merged[:limit]
+    def reports(self, limit: int) -> list[tuple[int, int]]:
+        """Return what to report: what came twice, then what came early, the most recent first."""
+        found: list[tuple[int, int]] = []
+        if self.duplicate is not None:
+            found.append(self.duplicate)
+            self.duplicate = None
+        for place in self._places:
+            around = self._ranges.around(place)
+            if around is not None:
+                found.append(around)
+        return found[:limit]
 
     def read(self, limit: int) -> list[memoryview]:
         """Return pieces of at most `limit` bytes together."""
@@ -167,9 +197,24 @@ class ReceiveBuffer:
             self._block = None
         return views
 
+    def tune(self, now: int, count: int, rtt_us: int) -> None:
+        """Let twice as much wait if `count` bytes more, half of it a round trip, were read."""
+        self._taken += count
+        elapsed = now - self._since
+        interval = max(rtt_us, _INTERVAL_US)
+        if elapsed < interval or self.limit >= LIMIT:
+            return
+        if 2 * self._taken * interval >= self.limit * elapsed:
+            self.limit = min(2 * self.limit, LIMIT)
+        self._taken = 0
+        self._since = now
+
     def clear(self) -> None:
         self._pieces.clear()
         self._early.clear()
+        self._ranges.clear()
+        self._places.clear()
+        self.duplicate = None
         self._block = None
         self._is_tail_small = False
         self.size = self._charge = self._early_charge = 0

@@ -1,4 +1,4 @@
-"""What the peer said it has beyond a gap, and what was sent again (RFC 2018, RFC 6675)."""
+"""What came beyond a gap, as ranges (RFC 2018)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ class Scoreboard:
 
     def __bool__(self) -> bool:
         return bool(self._starts)
+
+    def __len__(self) -> int:
+        return len(self._starts)
 
     @property
     def highest(self) -> int:
@@ -43,6 +46,13 @@ class Scoreboard:
         ends[first:last] = [end]
         self.total += end - start
         return self.total - before
+
+    def around(self, offset: int) -> tuple[int, int] | None:
+        """Return the range that holds `offset`."""
+        i = bisect_right(self._starts, offset) - 1
+        if i < 0 or self._ends[i] <= offset:
+            return None
+        return self._starts[i], self._ends[i]
 
     def release(self, offset: int) -> None:
         """Forget what is before `offset`."""

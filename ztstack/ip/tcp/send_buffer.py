@@ -5,24 +5,29 @@ from __future__ import annotations
 from typing import Final
 
 LIMIT: Final = 4 << 20
+FIRST_LIMIT: Final = 1 << 20
 FIRST: Final = 64 << 10
 
 
 class SendBuffer:
-    """Bytes from stream offset `start` to `end`; the ring is made at the first write."""
+    """Bytes from stream offset `start` to `end`; the ring is made at the first write.
 
-    __slots__ = ("_ring", "_size", "end", "start", "view")
+    `limit` is how much may be in it: its owner raises it where the path takes more.
+    """
+
+    __slots__ = ("_ring", "_size", "end", "limit", "start", "view")
 
     def __init__(self) -> None:
         self.start = 0
         self.end = 0
+        self.limit = FIRST_LIMIT
         self._size = 0
         self._ring = bytearray()
         self.view = memoryview(self._ring)
 
     @property
     def room(self) -> int:
-        return LIMIT - (self.end - self.start)
+        return max(0, self.limit - (self.end - self.start))
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Take as much as there is room for and return how much that was."""
@@ -63,6 +68,13 @@ class SendBuffer:
     def release(self, offset: int) -> None:
         """Forget what is before `offset`."""
         self.start = offset
+
+    def trim(self) -> None:
+        """Give the ring back if nothing is in it."""
+        if self.start == self.end and self._size:
+            self._size = 0
+            self._ring = bytearray()
+            self.view = memoryview(self._ring)
 
     def clear(self) -> None:
         self.start = self.end

@@ -29,3 +29,5 @@ SENDING: Final = frozenset(
     (State.ESTABLISHED, State.CLOSE_WAIT, State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK)
 )
 """States in which data, or our FIN, may be unacknowledged."""
+KEPT: Final = frozenset((State.ESTABLISHED, State.CLOSE_WAIT, State.FIN_WAIT_2))
+"""States in which a silent peer may be asked whether it is there."""

@@ -155,3 +155,31 @@ def test_decode_fails_in_one_way_only(noise: bytes) -> None:
         decoded(noise)
     except DecodeError:
         return
+
+
+STAMPED = bytes.fromhex("0101080a 12345678 9abcdef0")
+"""Two NOPs, kind 8 and length 10, value and echo (RFC 7323 section 3.2)."""
+
+
+@pytest.mark.parametrize("sack", [(), ((1, 2), (5, 9))])
+@pytest.mark.parametrize("payload", [b"", b"data"])
+def test_time_stamps(sack: tuple[tuple[int, int], ...], payload: bytes) -> None:
+    segment = TcpSegment(
+        *(1, 2, 3, 4, Flags.ACK, 5),
+        payload=payload,
+        sack=sack,
+        stamps=(0x12345678, 0x9ABCDEF0),
+    )
+    header = segment.encode(bytes(4), bytes(4))
+    assert header[20:32] == STAMPED
+    assert TcpSegment.decode(memoryview(header + payload)) == segment
+
+
+def test_time_stamps_in_an_unusual_place() -> None:
+    head = TcpSegment(1, 2, 3, 4, Flags.ACK, 5).encode(bytes(4), bytes(4))
+    for options in (STAMPED[2:] + bytes((1, 1)), bytes((1,)) + STAMPED[2:] + bytes((1,))):
+        data = head[:12] + bytes((8 << 4,)) + head[13:] + options
+        assert TcpSegment.decode(memoryview(data)).stamps == (0x12345678, 0x9ABCDEF0)
+    cut = head[:12] + bytes((7 << 4,)) + head[13:] + STAMPED[2:10]
+    with pytest.raises(DecodeError):
+        TcpSegment.decode(memoryview(cut))

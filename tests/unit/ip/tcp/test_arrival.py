@@ -161,7 +161,7 @@ def test_data_beyond_the_window_is_cut_off() -> None:
     room = b.window_edge
     forged(pair, a, Flags.ACK | Flags.FIN, ahead=room - 10, data=bytes(100))
     forged(pair, a, Flags.ACK, ahead=room + 5, data=bytes(100))
-    assert b.received.blocks(3) == [(room - 10, room)]
+    assert b.received.reports(3) == [(room - 10, room)]
     assert b.fin_received is None
 
 
@@ -174,3 +174,131 @@ def test_a_fin_before_its_data_waits() -> None:
     forged(pair, a, Flags.ACK, data=b"hello")
     assert b"".join(b.read(pair.now, 100)) == b"helloworld"
     assert b.at_eof
+
+
+# Time stamps (RFC 7323), and reports of what came twice (RFC 2883).
+
+
+def stamped(
+    pair: Pair, a: Connection, value: int, *, ahead: int = 0, data: bytes = b"x", flags: int = 16
+) -> None:
+    """Give side `b` a segment of `a` with a time stamp."""
+    segment = TcpSegment(
+        source_port=a.local.port,
+        destination_port=a.remote.port,
+        sequence=a.wire_sequence(ahead),
+        acknowledgement=a.wire_acknowledgement(),
+        flags=flags,
+        window=500,
+        payload=data,
+        stamps=(value & 0xFFFFFFFF, 0),
+    )
+    pair.b.host.receive(pair.now, IP_A, IP_B, memoryview(segment.encode(IP_A, IP_B) + data))
+
+
+def answers(pair: Pair) -> list[TcpSegment]:
+    pair.log.clear()
+    pair.run(1 * MILLISECOND)
+    return [TcpSegment.decode(memoryview(packet)[20:]) for _, packet in pair.log]
+
+
+def test_old_duplicates_are_told_by_their_time_stamp() -> None:
+    pair = Pair()
+    a, b = pair.open()
+    recent = b.stamp_recent
+    stamped(pair, a, recent - 1)
+    assert pair.b.tracer.drops == [Drop.NOT_ACCEPTABLE]
+    assert b.received.next == 0
+    assert [answer.acknowledgement for answer in answers(pair)] == [a.wire_sequence(0)]
+    stamped(pair, a, recent + (1 << 31) - 1)
+    assert b.received.next == 1
+
+
+def test_what_is_outside_the_window_leaves_no_time_stamp() -> None:
+    """Else a stranger could make the peer's own segments look old."""
+    pair = Pair()
+    a, b = pair.open()
+    recent = b.stamp_recent
+    stamped(pair, a, recent + 1000, ahead=-100_000)
+    stamped(pair, a, recent + 1000, ahead=-100_000, data=b"")
+    assert b.stamp_recent == recent
+    stamped(pair, a, recent + 1)
+    assert b.received.next == 1
+
+
+def test_a_time_stamp_is_forgotten_after_24_days() -> None:
+    pair = Pair()
+    a, b = pair.open()
+    pair.now += 25 * 86_400 * SECOND
+    stamped(pair, a, b.stamp_recent - 1)
+    assert b.received.next == 1
+
+
+def test_resets_are_judged_by_their_number_only() -> None:
+    pair = Pair()
+    a, b = pair.open()
+    stamped(pair, a, b.stamp_recent - 5, data=b"", flags=Flags.RST)
+    assert errors(b) == [ConnectReset]
+
+
+def test_the_earliest_unacknowledged_time_stamp_is_echoed() -> None:
+    """RFC 7323 section 4.3: what is out of order, or held back, does not count."""
+    pair = Pair()
+    a, b = pair.open()
+    recent = b.stamp_recent
+    stamped(pair, a, recent + 5, ahead=0)
+    stamped(pair, a, recent + 9, ahead=1)
+    (answer,) = answers(pair)
+    assert answer.stamps is not None
+    assert answer.stamps[1] == recent + 5
+    stamped(pair, a, recent + 20, ahead=10)
+    (answer,) = answers(pair)
+    assert answer.stamps is not None
+    assert answer.stamps[1] == recent + 5
+
+
+def test_time_stamps_that_were_not_agreed_on_are_left_out() -> None:
+    pair = Pair(stripped=frozenset({8}))
+    a, b = pair.open()
+    a.write(pair.now, b"x")
+    pair.log.clear()
+    pair.run(1 * SECOND)
+    found = [TcpSegment.decode(memoryview(packet)[20:]) for _, packet in pair.log]
+    assert [segment.stamps for segment in found] == [None] * len(found)
+    assert (a.stamps, b.stamps) == (False, False)
+
+
+def test_a_host_that_does_not_offer_time_stamps_takes_them() -> None:
+    for ours, both in ((True, True), (False, False)):
+        pair = Pair()
+        pair.a.host.offers_stamps = ours
+        a, b = pair.open()
+        assert (a.stamps, b.stamps) == (both, both)
+
+
+def test_what_came_twice_is_reported_first() -> None:
+    pair = Pair()
+    a, _ = pair.open()
+    start = a.wire_sequence(0)
+    forged(pair, a, Flags.ACK, data=bytes(100))
+    forged(pair, a, Flags.ACK, ahead=300, data=bytes(50))
+    forged(pair, a, Flags.ACK, ahead=20, data=bytes(30))
+    (answer,) = answers(pair)
+    blocks = [
+        (left - start & 0xFFFFFFFF, right - start & 0xFFFFFFFF) for left, right in answer.sack
+    ]
+    assert blocks == [(20, 50), (300, 350)]
+    assert [answer.sack for answer in answers(pair)] == []
+
+
+def test_duplicates_make_the_sender_more_patient() -> None:
+    """RFC 8985 section 6.2 step 4."""
+    pair = Pair(delay_us=10_000)
+    a, _ = pair.open()
+    assert a.flight.patience_steps == 1
+    pair.duplication = 1.0
+    for _ in range(3):
+        before = a.flight.patience_steps
+        a.write(pair.now, bytes(4 * a.mss))
+        pair.run(100 * MILLISECOND)
+        assert before < a.flight.patience_steps <= before + 2

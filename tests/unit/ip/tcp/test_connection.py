@@ -39,7 +39,7 @@ def test_handshake() -> None:
     assert (syn.mss, syn.window_shift, syn.sack_permitted) == (MTU - 40, 7, True)
     assert answer.flags == Flags.SYN | Flags.ACK
     assert last.flags == Flags.ACK
-    assert (a.mss, b.mss) == (2760, 2760)
+    assert (a.mss, b.mss) == (2748, 2748)
     assert Established(a) in pair.a.events
     assert [type(e) for e in pair.b.events] == [Accepted]
     assert pair.a.tracer.drops == pair.b.tracer.drops == []
@@ -333,9 +333,9 @@ def test_one_acknowledgement_a_wake_up() -> None:
     a, b = pair.open()
     a.congestion.window = 1 << 20
     pair.log.clear()
-    a.write(pair.now, data_of(22 * 2760))
+    a.write(pair.now, data_of(22 * 2748))
     pair.run(5_500)
     sent = segments(pair)
     assert len([s for s in sent if s.source_port == 50_000]) == 22
     assert len([s for s in sent if s.source_port == 80]) == 1
-    assert b.received.size == 22 * 2760
+    assert b.received.size == 22 * 2748

@@ -11,10 +11,11 @@ from tests.support.tcp_pair import MTU, Pair, transfer
 from ztstack.base.timers import MILLISECOND, SECOND
 from ztstack.ip.packets.tcp import Flags, TcpSegment
 from ztstack.ip.tcp.connection import Connection
-from ztstack.ip.tcp.receive_buffer import LIMIT
+from ztstack.ip.tcp.control_block import STAMP_BYTES
+from ztstack.ip.tcp.receive_buffer import FIRST_LIMIT, LIMIT
 from ztstack.ip.tcp.rtt import MAX_US, MIN_US
 
-MSS = MTU - 40
+MSS = MTU - 40 - STAMP_BYTES
 
 
 def opened(pair: Pair) -> tuple[Connection, Connection]:
@@ -64,7 +65,7 @@ def test_a_segment_size_is_a_multiple_of_four() -> None:
         pair.a.host.set_mtu(pair.now, mtu)
         pair.b.host.set_mtu(pair.now, mtu)
         _, b = pair.open()
-        assert b.mss == min(mtu - 40, MSS) & ~3
+        assert b.mss == min(mtu - 40 - STAMP_BYTES, MSS) & ~3
 
 
 def test_limits_are_kept_and_connections_take_turns() -> None:
@@ -153,7 +154,7 @@ def test_nothing_is_sent_faster_than_timeouts_to_a_peer_that_vanished(size: int)
 def closed_window(pair: Pair) -> tuple[Connection, Connection, bytes]:
     """Fill the window of a reader that does not read."""
     a, b = opened(pair)
-    data = data_of(LIMIT + 50_000)
+    data = data_of(FIRST_LIMIT + 50_000)
     taken = 0
     for _ in range(1000):
         taken += a.write(pair.now, memoryview(data)[taken:])

@@ -16,7 +16,8 @@ from ztstack.base.trace import ListTracer
 from ztstack.ip.packets.checksum import checksum
 from ztstack.ip.packets.tcp import Flags, TcpSegment
 from ztstack.ip.tcp.connection import Connection
-from ztstack.ip.tcp.host import MAX_RESETS, MAX_WAITING, TcpHost
+from ztstack.ip.tcp.departure import ip_header
+from ztstack.ip.tcp.host import MAX_REPLIES, MAX_WAITING, TcpHost
 from ztstack.ip.tcp.sequence import distance
 from ztstack.ip.tcp.state import State
 
@@ -65,7 +66,7 @@ def answers(pair: Pair) -> list[tuple[bytes, bytes]]:
 # Bursts.
 
 
-@pytest.mark.parametrize("size", [1, 2760, 5 * 2760, 22 * 2760, 22 * 2760 + 13, 2 * 2760 + 1])
+@pytest.mark.parametrize("size", [1, 2748, 5 * 2748, 22 * 2748, 22 * 2748 + 13, 2 * 2748 + 1])
 def test_a_burst_is_what_its_segments_are(size: int) -> None:
     """The fast path and the plain one leave the same state, data, events and answers."""
     seen = []
@@ -96,7 +97,7 @@ def test_a_burst_out_of_order(order: list[int]) -> None:
     seen = []
     for is_burst in (True, False):
         pair = Pair()
-        packets = packets_of(pair, data_of(8 * 2760))
+        packets = packets_of(pair, data_of(8 * 2748))
         packets = [packets[i] for i in order]
         if is_burst:
             assert receive_burst(pair, burst_of(packets))
@@ -109,7 +110,7 @@ def test_a_burst_out_of_order(order: list[int]) -> None:
 @pytest.mark.parametrize("count", [2, 8])
 def test_rows_that_were_filtered(count: int) -> None:
     pair = Pair()
-    packets = packets_of(pair, data_of(2 * count * 2760))
+    packets = packets_of(pair, data_of(2 * count * 2748))
     burst = burst_of(packets)
     burst.rows, burst.lengths = burst.rows[:count], burst.lengths[:count]
     # What was filtered may be anything.
@@ -126,7 +127,7 @@ def test_rows_that_were_filtered(count: int) -> None:
 def test_a_wrong_byte_is_for_the_plain_path(count: int, at: int) -> None:
     """A burst with any wrong byte is left as it was."""
     pair = Pair()
-    packets = packets_of(pair, data_of(count * 2760))
+    packets = packets_of(pair, data_of(count * 2748))
     wrong = bytearray(packets[1])
     wrong[at] ^= 0x04
     packets[1] = bytes(wrong)
@@ -138,7 +139,7 @@ def test_a_wrong_byte_is_for_the_plain_path(count: int, at: int) -> None:
 @pytest.mark.parametrize(("at", "bits"), [(6, 0x20), (7, 0x01)])
 def test_fragments_are_for_the_plain_path(at: int, bits: int) -> None:
     pair = Pair()
-    packets = packets_of(pair, data_of(8 * 2760))
+    packets = packets_of(pair, data_of(8 * 2748))
     head = bytearray(packets[3][:20])
     head[at] |= bits
     head[10:12] = bytes(2)
@@ -149,7 +150,7 @@ def test_fragments_are_for_the_plain_path(at: int, bits: int) -> None:
 
 def test_packets_cut_short_are_for_the_plain_path() -> None:
     pair = Pair()
-    packets = packets_of(pair, data_of(8 * 2760))
+    packets = packets_of(pair, data_of(8 * 2748))
     for cut in (1, 20, 39, 40, 2799):
         assert not receive_burst(pair, burst_of([*packets[:3], packets[3][:cut]]))
     assert receive_burst(pair, Burst(bytearray(), 4, [], []))
@@ -164,9 +165,8 @@ def test_a_burst_for_an_address_that_left() -> None:
     host.receive(0, IP_A, IP_B, memoryview(syn))
     ((head, _),) = host.take_packets(0, 22)[0].packets
     number = int.from_bytes(head[24:28], "big") + 1
-    pair = Pair()
-    packet = packets_of(pair, b"hello")[0][:20]
     segment = TcpSegment(50_000, 80, 8, number, Flags.ACK, 1000, payload=b"hello")
+    packet = ip_header(IP_A + IP_B, 25)
     packet += segment.encode(IP_A, IP_B) + b"hello"
     ours.clear()
     assert not host.receive_burst(0, EtherType.IPV4, burst_of([packet]))
@@ -174,7 +174,7 @@ def test_a_burst_for_an_address_that_left() -> None:
     assert host.receive_burst(0, EtherType.IPV4, burst_of([packet]))
 
 
-@pytest.mark.parametrize(("size", "is_copy"), [(600, True), (4 * 2760, False)])
+@pytest.mark.parametrize(("size", "is_copy"), [(600, True), (4 * 2748, False)])
 def test_little_data_does_not_keep_a_large_arena(size: int, is_copy: bool) -> None:
     pair = Pair()
     packets = packets_of(pair, data_of(size))
@@ -190,7 +190,7 @@ def test_little_data_does_not_keep_a_large_arena(size: int, is_copy: bool) -> No
 
 def test_other_ethertypes_and_flows() -> None:
     pair = Pair()
-    packets = packets_of(pair, data_of(8 * 2760))
+    packets = packets_of(pair, data_of(8 * 2748))
     assert not pair.b.host.receive_burst(pair.now, EtherType.ARP, burst_of(packets))
     assert not pair.b.host.receive_burst(pair.now, EtherType.IPV6, burst_of(packets))
     assert not pair.a.host.receive_burst(pair.now, EtherType.IPV4, burst_of(packets))
@@ -231,10 +231,10 @@ def test_the_reset_for_a_stranger(flags: int, expected: tuple[int, int, int]) ->
 
 def test_the_queue_of_resets_is_bounded() -> None:
     pair = Pair()
-    for port in range(MAX_RESETS + 50):
+    for port in range(MAX_REPLIES + 50):
         segment = TcpSegment(1, port, 3, 4, Flags.SYN, 0).encode(IP_A, IP_B)
         pair.b.host.receive(pair.now, IP_A, IP_B, memoryview(segment))
-    assert len(pair.b.host.take_packets(pair.now, 1)) == MAX_RESETS
+    assert len(pair.b.host.take_packets(pair.now, 1)) == MAX_REPLIES
     assert pair.b.tracer.drops.count(Drop.QUEUE_FULL) == 50
 
 
@@ -275,6 +275,38 @@ def test_the_same_ends_again_right_after_the_end() -> None:
     assert len(set(numbers)) == 3
 
 
+@pytest.mark.parametrize(
+    ("ahead", "later", "opens"),
+    [(9, None, True), (-9, None, False), (-9, 1, True), (9, -1, False), (9, 0, True)],
+)
+def test_a_syn_in_time_wait_is_judged_by_its_time_stamp(
+    ahead: int, later: int | None, opens: bool
+) -> None:
+    """RFC 6191: or, where it has none, by its number."""
+    pair = Pair()
+    listener = pair.listen()
+    a = pair.connect()
+    pair.run(100 * MILLISECOND)
+    b = listener.accept()
+    assert b is not None
+    b.close(pair.now)
+    pair.run(100 * MILLISECOND)
+    a.close(pair.now)
+    pair.run(100 * MILLISECOND)
+    syn = TcpSegment(
+        source_port=50_000,
+        destination_port=80,
+        sequence=b.wire_acknowledgement() + ahead & 0xFFFFFFFF,
+        acknowledgement=0,
+        flags=Flags.SYN,
+        window=1000,
+        stamps=None if later is None else (b.stamp_recent + later & 0xFFFFFFFF, 0),
+    )
+    pair.b.host.receive(pair.now, IP_A, IP_B, memoryview(syn.encode(IP_A, IP_B)))
+    states = [connection.state for connection in pair.b.host.connections()]
+    assert states == [State.SYN_RECEIVED if opens else State.TIME_WAIT]
+
+
 # Bounds.
 
 
@@ -309,3 +341,118 @@ def test_an_idle_connection_has_no_timer() -> None:
     pair.run(120 * SECOND)
     assert pair.a.host.next_timer() is None
     assert pair.b.host.next_timer() is None
+
+
+# Mixed bursts and deadlines.
+
+
+@pytest.mark.parametrize("acknowledged", [1, 1000, -1_000_000])
+def test_data_that_acknowledges_what_cannot_be_is_not_taken(acknowledged: int) -> None:
+    """RFC 5961 section 5: neither alone nor in a burst."""
+    pair = Pair()
+    a, b = pair.open()
+    segment = TcpSegment(
+        source_port=a.local.port,
+        destination_port=80,
+        sequence=a.wire_sequence(0),
+        acknowledgement=a.wire_acknowledgement() + acknowledged & 0xFFFFFFFF,
+        flags=Flags.ACK,
+        window=1000,
+        payload=b"hello",
+        stamps=(b.stamp_recent + 1, 0),
+    )
+    packet = segment.encode(IP_A, IP_B) + b"hello"
+    packet = ip_header(IP_A + IP_B, len(packet)) + packet
+    assert pair.b.host.receive_burst(pair.now, EtherType.IPV4, burst_of([packet] * 3))
+    assert b.received.next == 0
+    assert set(pair.b.tracer.drops) == {Drop.NOT_ACCEPTABLE}
+
+
+def test_packets_of_several_connections_in_one_burst() -> None:
+    pair = Pair()
+    listener = pair.listen()
+    clients = [pair.connect(local_port=40_000 + i) for i in range(3)]
+    pair.run(1 * SECOND)
+    servers = [listener.accept() for _ in clients]
+    packets = []
+    for client in clients:
+        client.write(pair.now, data_of(2 * 2748))
+        packets += [
+            header + bytes(body)
+            for run in pair.a.host.take_packets(pair.now, 22)
+            for header, body in run.packets
+        ]
+    strange = bytearray(packets[0])
+    strange[12:16] = bytes((9, 9, 9, 9))
+    burst = burst_of([packets[0], packets[2], bytes(strange), packets[3], packets[1], packets[4]])
+    assert pair.b.host.take_burst(pair.now, EtherType.IPV4, burst) == [2]
+    sizes = [server.received.size for server in servers if server is not None]
+    assert sizes == [2 * 2748, 2 * 2748, 2748]
+
+
+def test_idle_and_dead_connections_leave_no_deadlines() -> None:
+    pair = Pair()
+    pair.listen(backlog=64)
+    clients = [pair.connect(local_port=40_000 + i) for i in range(30)]
+    pair.run(1 * SECOND)
+    for client in clients:
+        client.set_keepalive(pair.now, 3600 * SECOND)
+        client.write(pair.now, b"x")
+    pair.run(1 * SECOND)
+    for client in clients[:20]:
+        client.abort(pair.now)
+    pair.run(10 * SECOND)
+    assert len(pair.a.host.connections()) == 10
+    times = 0
+    while (due := pair.a.host.next_timer()) is not None and due < pair.now + 3000 * SECOND:
+        pair.a.host.handle_timer(due)
+        times += 1
+        assert times < 100
+
+
+def resets(pair: Pair, until: int) -> list[int]:
+    """Let time pass for side `a` alone; return when it sent resets, all of which are lost."""
+    times = []
+    while pair.now <= until:
+        due = pair.a.host.next_timer()
+        if due is not None and due <= pair.now:
+            pair.a.host.handle_timer(pair.now)
+        for run in pair.a.host.take_packets(pair.now, 64):
+            times += [pair.now for header, _ in run.packets if header[33] & Flags.RST]
+        pair.now += 10 * MILLISECOND
+    return times
+
+
+def test_a_reset_is_said_again() -> None:
+    """Nobody acknowledges a reset: a lost one would leave a silent peer waiting for ever."""
+    pair = Pair()
+    a, b = opened(pair)
+    start = pair.now
+    a.abort(pair.now)
+    times = resets(pair, start + 5 * SECOND)
+    assert [time - start for time in times] == [0, 200 * MILLISECOND, 1200 * MILLISECOND]
+    assert pair.a.host.next_timer() is None
+    assert b.state is State.ESTABLISHED
+
+
+def test_a_reset_is_not_said_to_the_next_connection() -> None:
+    pair = Pair()
+    a, _ = opened(pair)
+    a.abort(pair.now)
+    pair.run(100 * MILLISECOND)
+    again, other = pair.open()
+    assert again.flow == a.flow
+    pair.run(3 * SECOND)
+    assert (again.state, other.state) == (State.ESTABLISHED, State.ESTABLISHED)
+    assert again.error is None
+    assert other.error is None
+
+
+def test_resets_that_wait_are_bounded() -> None:
+    pair = Pair()
+    a, _ = opened(pair)
+    a.abort(pair.now)
+    (run,) = pair.a.host.take_packets(pair.now, 64)
+    for _ in range(2 * MAX_REPLIES):
+        pair.a.host._keep(pair.now, 0, run)
+    assert len(pair.a.host._again) == MAX_REPLIES

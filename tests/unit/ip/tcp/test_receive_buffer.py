@@ -5,7 +5,7 @@ import tracemalloc
 
 from hypothesis import given, settings, strategies as st
 
-from ztstack.ip.tcp.receive_buffer import LIMIT, MAX_GAPS, ReceiveBuffer
+from ztstack.ip.tcp.receive_buffer import FIRST_LIMIT, LIMIT, MAX_GAPS, ReceiveBuffer
 
 STREAM = random.Random(5).randbytes(20_000)
 
@@ -34,8 +34,8 @@ def test_parts_in_any_order_make_the_stream(steps: list[tuple[tuple[int, int], i
         take(buffer, start, start + size)
         read += buffer.read(limit)
         assert sum(map(len, read)) + buffer.size == buffer.next
-        for left, right in buffer.blocks(100):
-            assert buffer.next < left < right
+        for left, right in buffer.reports(100):
+            assert left < right
     # Views that were read long ago show what they showed then.
     read += buffer.read(LIMIT)
     assert b"".join(read) == STREAM[: buffer.next]
@@ -43,7 +43,7 @@ def test_parts_in_any_order_make_the_stream(steps: list[tuple[tuple[int, int], i
     read += buffer.read(LIMIT)
     assert b"".join(read) == STREAM
     assert not buffer.has_gap
-    assert buffer.free == LIMIT
+    assert buffer.free == FIRST_LIMIT
 
 
 def test_large_pieces_are_handed_on_without_a_copy() -> None:
@@ -90,7 +90,7 @@ def test_a_byte_at_a_time_costs_about_a_byte() -> None:
     finally:
         tracemalloc.stop()
     assert held < 100_000
-    assert LIMIT - buffer.free < 30_000
+    assert FIRST_LIMIT - buffer.free < 30_000
 
 
 def test_the_most_recent_block_comes_first() -> None:
@@ -98,17 +98,27 @@ def test_the_most_recent_block_comes_first() -> None:
     buffer = ReceiveBuffer()
     for start in (100, 300, 200):
         take(buffer, start, start + 10)
-    assert buffer.blocks(3) == [(200, 210), (100, 110), (300, 310)]
-    assert buffer.blocks(1) == [(200, 210)]
+    assert buffer.reports(3) == [(200, 210), (300, 310), (100, 110)]
+    assert buffer.reports(1) == [(200, 210)]
     take(buffer, 110, 200)
-    assert buffer.blocks(3) == [(100, 210), (300, 310)]
+    assert buffer.reports(3) == [(100, 210), (300, 310)]
+
+
+def test_what_came_twice_is_reported_once_and_first() -> None:
+    """RFC 2883 section 4: then comes the range around it."""
+    buffer = ReceiveBuffer()
+    take(buffer, 100, 200)
+    take(buffer, 300, 400)
+    take(buffer, 120, 150)
+    assert buffer.reports(4) == [(120, 150), (100, 200), (300, 400)]
+    assert buffer.reports(4) == [(100, 200), (300, 400)]
 
 
 def test_gaps_are_bounded() -> None:
     buffer = ReceiveBuffer()
     for at in range(MAX_GAPS + 10):
         take(buffer, 2 + 2 * at, 3 + 2 * at)
-    assert len(buffer.blocks(2 * MAX_GAPS)) == MAX_GAPS
+    assert buffer.gaps == MAX_GAPS
     take(buffer, 0, len(STREAM))
     assert b"".join(buffer.read(LIMIT)) == STREAM
 
@@ -118,5 +128,5 @@ def test_clear() -> None:
     take(buffer, 0, 100)
     take(buffer, 200, 300)
     buffer.clear()
-    assert (buffer.size, buffer.free, buffer.has_gap) == (0, LIMIT, False)
+    assert (buffer.size, buffer.free, buffer.has_gap) == (0, FIRST_LIMIT, False)
     assert buffer.read(LIMIT) == []

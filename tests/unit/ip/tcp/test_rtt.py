@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ztstack.base.timers import MILLISECOND, SECOND
-from ztstack.ip.tcp.rtt import INITIAL_US, MAX_US, MIN_US, RttEstimator
+from ztstack.ip.tcp.rtt import INITIAL_US, MAX_US, MEMORY_US, MIN_US, RttEstimator
 
 
 def test_before_the_first_sample() -> None:
@@ -32,8 +32,15 @@ def test_a_short_path_keeps_the_least_timeout(sample: int) -> None:
     rtt = RttEstimator()
     for _ in range(50):
         rtt.add(sample)
-    assert rtt.timeout_us == MIN_US
+    assert MIN_US < rtt.timeout_us <= MIN_US + 100
     assert rtt.smoothed_us >= 1
+
+
+def test_a_steady_path_leaves_time_for_an_acknowledgement_that_is_held_back() -> None:
+    rtt = RttEstimator()
+    for _ in range(50):
+        rtt.add(190 * MILLISECOND)
+    assert rtt.timeout_us >= (190 + 200) * MILLISECOND
 
 
 def test_backing_off_doubles_up_to_a_minute() -> None:
@@ -48,3 +55,16 @@ def test_backing_off_doubles_up_to_a_minute() -> None:
     assert seen[-1] == MAX_US == 60 * SECOND
     rtt.reset_backoff()
     assert rtt.timeout_us == first
+
+
+def test_the_shortest_is_remembered_for_a_while() -> None:
+    rtt = RttEstimator()
+    for now, sample in ((0, 50), (1, 30), (2, 90)):
+        rtt.note(now, sample)
+    assert rtt.least_us == 30
+    # A path that became longer is noticed after one span of time, or two.
+    for now in range(10, 4 * MEMORY_US, MEMORY_US // 4):
+        rtt.note(now, 80)
+        if now < MEMORY_US:
+            assert rtt.least_us == 30
+    assert rtt.least_us == 80

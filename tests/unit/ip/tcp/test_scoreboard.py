@@ -47,3 +47,11 @@ def test_the_number_of_ranges_is_bounded() -> None:
     assert board.total == MAX_RANGES
     # What touches a known range is still taken.
     assert board.add(1, 2) == 1
+
+
+def test_the_range_around_an_offset() -> None:
+    board = Scoreboard()
+    board.add(10, 20)
+    board.add(30, 40)
+    found = [board.around(at) for at in (9, 10, 19, 20, 35, 40)]
+    assert found == [None, (10, 20), (10, 20), None, (30, 40), None]

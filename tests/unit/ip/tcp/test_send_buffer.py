@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings, strategies as st
 
-from ztstack.ip.tcp.send_buffer import FIRST, LIMIT, SendBuffer
+from ztstack.ip.tcp.send_buffer import FIRST, FIRST_LIMIT, LIMIT, SendBuffer
 
 
 def content(buffer: SendBuffer) -> bytes:
@@ -17,7 +17,7 @@ def content(buffer: SendBuffer) -> bytes:
 def test_an_idle_buffer_holds_no_ring() -> None:
     buffer = SendBuffer()
     assert len(buffer.view) == 0
-    assert buffer.room == LIMIT
+    assert buffer.room == FIRST_LIMIT
     buffer.write(b"x")
     assert len(buffer.view) == FIRST
     buffer.clear()
@@ -26,6 +26,7 @@ def test_an_idle_buffer_holds_no_ring() -> None:
 
 def test_full_and_free_again() -> None:
     buffer = SendBuffer()
+    buffer.limit = LIMIT
     assert buffer.write(bytes(LIMIT + 5)) == LIMIT
     assert buffer.write(b"x") == 0
     buffer.release(3)
@@ -56,4 +57,16 @@ def test_as_plain_bytes(steps: list[tuple[int, int]]) -> None:
         buffer.release(buffer.start + freed)
         plain = plain[freed:]
         assert content(buffer) == plain
-        assert buffer.room == LIMIT - len(plain)
+        assert buffer.room == FIRST_LIMIT - len(plain)
+
+
+def test_an_empty_ring_is_given_back() -> None:
+    buffer = SendBuffer()
+    buffer.write(b"abc")
+    buffer.trim()
+    assert content(buffer) == b"abc"
+    buffer.release(3)
+    buffer.trim()
+    assert len(buffer.view) == 0
+    buffer.write(b"defg")
+    assert content(buffer) == b"defg"

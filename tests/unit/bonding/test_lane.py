@@ -1,0 +1,227 @@
+"""One path: how it is asked, when it is given up, when it is trusted again, what it carries."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from ztstack.base.endpoint import Endpoint
+from ztstack.base.timers import MILLISECOND, SECOND
+from ztstack.bonding.lane import (
+    AVOID_LOSS,
+    CONFIRM_US,
+    DEAD_US,
+    FIRST_TIMEOUT_US,
+    IDLE_PROBE_US,
+    LEAST_HOLD_US,
+    LEAST_TIMEOUT_US,
+    OLD_PROBE_US,
+    OLD_US,
+    PROBE_US,
+    Lane,
+    LaneState,
+)
+from ztstack.vl1.chooser import Question
+from ztstack.vl1.path import Path, PathKey
+
+NOW = 1_000 * SECOND
+RTT = 10 * MILLISECOND
+
+
+class Wire:
+    """A lane and what becomes of its questions, in virtual time."""
+
+    def __init__(self, *, up_delay_us: int = 0, down_delay_us: int = 0) -> None:
+        self.now = NOW
+        self.path = Path(PathKey(0, Endpoint(bytes((10, 0, 0, 1)), 9993)))
+        self.lane = Lane(NOW, self.path, up_delay_us=up_delay_us, down_delay_us=down_delay_us)
+        self.works = True
+        self.rtt = RTT
+        self.asked: list[tuple[int, Question]] = []
+        self._answers: list[tuple[int, int]] = []
+
+    @property
+    def state(self) -> LaneState:
+        return self.lane.state
+
+    def run(self, duration: int, *, active: bool = True) -> None:
+        end = self.now + duration
+        while True:
+            due = min([self.lane.due, *(at for at, _ in self._answers)])
+            if due > end:
+                break
+            self.now = max(self.now, due)
+            for at, sent in [one for one in self._answers if one[0] <= self.now]:
+                self._answers.remove((at, sent))
+                self.lane.answered(self.now, sent)
+            question = self.lane.next_probe(self.now, active=active)
+            if question is not None:
+                self.asked.append((self.now, question))
+                if self.works:
+                    self._answers.append((self.now + self.rtt, self.now))
+            self.lane.tick(self.now)
+        self.now = end
+        self.lane.tick(end)
+
+
+@pytest.fixture
+def wire() -> Wire:
+    made = Wire()
+    made.run(5 * SECOND)
+    return made
+
+
+def test_a_good_path_is_asked_regularly(wire: Wire) -> None:
+    times = [at for at, _ in wire.asked]
+    assert {question for _, question in wire.asked} == {Question.ECHO}
+    assert {after - before for before, after in itertools.pairwise(times)} == {PROBE_US}
+    assert wire.lane.is_up
+    assert wire.lane.rtt_us == RTT
+    assert wire.lane.one_way_us == RTT / 2
+    assert wire.lane.loss == 0.0
+
+
+def test_a_path_that_nobody_uses_is_asked_seldom(wire: Wire) -> None:
+    wire.asked.clear()
+    wire.run(60 * SECOND, active=False)
+    assert len(wire.asked) in (60 * SECOND // IDLE_PROBE_US, 60 * SECOND // IDLE_PROBE_US + 1)
+
+
+def test_a_dead_path_is_left_in_less_than_half_a_second(wire: Wire) -> None:
+    wire.works = False
+    wire.run(PROBE_US + LEAST_TIMEOUT_US + CONFIRM_US + LEAST_TIMEOUT_US)
+    assert wire.state.value == "suspect"
+    assert [question for _, question in wire.asked[-3:]] == [
+        Question.ECHO,
+        Question.HELLO,
+        Question.HELLO,
+    ]
+    wire.run(DEAD_US)
+    assert wire.state.value == "dead"
+
+
+def test_one_lost_question_is_no_reason(wire: Wire) -> None:
+    wire.run(PROBE_US - 1)
+    wire.works = False
+    wire.run(PROBE_US)
+    wire.works = True
+    wire.run(SECOND)
+    assert Question.HELLO in {question for _, question in wire.asked}
+    assert wire.lane.is_up
+    assert 0 < wire.lane.loss < AVOID_LOSS
+
+
+def test_a_path_is_not_given_up_before_it_can_answer() -> None:
+    made = Wire()
+    made.rtt = FIRST_TIMEOUT_US - 1
+    made.run(10 * SECOND)
+    assert made.state.value == "up"
+    assert {question for _, question in made.asked} == {Question.ECHO}
+
+
+def test_half_of_all_lost_is_avoided(wire: Wire) -> None:
+    for number in range(20):
+        wire.works = number % 2 == 0
+        wire.run(PROBE_US)
+        wire.works = True
+        wire.run(PROBE_US)
+        if wire.lane.avoided:
+            break
+    assert wire.lane.avoided
+    wire.run(30 * SECOND)
+    assert not wire.lane.avoided
+
+
+def test_three_answers_and_it_is_trusted_again(wire: Wire) -> None:
+    wire.works = False
+    wire.run(3 * SECOND)
+    wire.works = True
+    wire.run(PROBE_US + RTT)
+    assert wire.state is LaneState.RETURNING
+    wire.run(3 * PROBE_US)
+    assert wire.lane.is_up
+
+
+def test_a_path_that_flaps_is_trusted_later_each_time(wire: Wire) -> None:
+    waits = []
+    for _ in range(3):
+        wire.works = False
+        wire.run(2 * SECOND)
+        wire.works = True
+        began = wire.now
+        while not wire.lane.is_up:
+            wire.run(PROBE_US)
+        waits.append(wire.now - began)
+    assert waits[0] < SECOND
+    assert LEAST_HOLD_US // 2 < waits[1] < waits[2]
+
+
+def test_a_path_that_was_good_for_long_is_forgiven(wire: Wire) -> None:
+    for _ in range(2):
+        wire.works = False
+        wire.run(2 * SECOND)
+        wire.works = True
+        wire.run(LEAST_HOLD_US * 2)
+        assert wire.lane.is_up
+
+
+def test_delays_of_its_owner() -> None:
+    made = Wire(up_delay_us=3 * SECOND, down_delay_us=2 * SECOND)
+    made.run(5 * SECOND)
+    states = []
+    for works, seconds in ((False, 2), (False, 1), (True, 3), (True, 1)):
+        made.works = works
+        made.run(seconds * SECOND)
+        states.append(made.state.value)
+    assert states == ["up", "dead", "returning", "up"]
+
+
+def test_a_lost_interface_is_known_at_once(wire: Wire) -> None:
+    wire.lane.fail(wire.now)
+    assert wire.state is LaneState.DEAD
+    wire.works = False
+    wire.run(2 * SECOND)
+    wire.lane.fail(wire.now)
+    assert wire.state is LaneState.DEAD
+
+
+def test_doubt_asks_at_once(wire: Wire) -> None:
+    wire.run(PROBE_US // 3)
+    wire.asked.clear()
+    wire.lane.doubt(wire.now)
+    wire.works = False
+    wire.run(LEAST_TIMEOUT_US)
+    assert [question for _, question in wire.asked] == [Question.HELLO]
+    assert wire.state is LaneState.SUSPECT
+
+
+def test_an_old_dead_path_is_asked_less(wire: Wire) -> None:
+    wire.works = False
+    wire.run(OLD_US + 5 * SECOND)
+    wire.asked.clear()
+    wire.run(20 * OLD_PROBE_US)
+    assert len(wire.asked) in (20, 21)
+
+
+@pytest.mark.parametrize("mbit", [10, 40, 1000])
+def test_the_rate_of_a_full_path_is_learned(wire: Wire, mbit: int) -> None:
+    """It is offered more than it carries, in front of a queue of at most 50 ms."""
+    rate = mbit / 8
+    queue, most = 0.0, 50_000 * rate
+    for _ in range(5_000):
+        wire.run(MILLISECOND)
+        wire.path.bytes_out += int(min(1.2 * rate * 1000, most - queue + rate * 1000))
+        queue = min(max(0.0, queue + 0.2 * rate * 1000), most)
+        wire.rtt = RTT + int(queue / rate)
+    assert wire.lane.is_measured
+    assert wire.lane.rate == pytest.approx(rate, rel=0.1)
+
+
+def test_a_path_that_is_not_full_may_carry_more(wire: Wire) -> None:
+    before = wire.lane.rate
+    for _ in range(5_000):
+        wire.run(MILLISECOND)
+        wire.path.bytes_out += 1000
+    assert not wire.lane.is_measured
+    assert wire.lane.rate == before

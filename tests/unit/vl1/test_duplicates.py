@@ -1,0 +1,41 @@
+"""Packets that come twice are known, and those of long ago are forgotten."""
+
+from __future__ import annotations
+
+from ztstack.base.errors import Drop
+from ztstack.base.trace import ListTracer
+from ztstack.vl1.duplicates import LIMIT, Duplicates, sift
+from ztstack.vl1.train import Opened
+
+
+def packet(number: int) -> bytes:
+    return number.to_bytes(8, "big")
+
+
+def test_each_is_new_once() -> None:
+    seen = Duplicates()
+    found = [seen.is_new(packet(number)) for number in (1, 2, 1, 3, 2)]
+    assert found == [True, True, False, True, False]
+    assert seen.count == 2
+
+
+def test_the_last_ones_are_remembered_and_no_more_than_twice_as_many() -> None:
+    seen = Duplicates()
+    for number in range(3 * LIMIT):
+        assert seen.is_new(packet(number))
+    for number in range(2 * LIMIT, 3 * LIMIT):
+        assert not seen.is_new(packet(number))
+    assert seen.is_new(packet(0))
+
+
+def test_a_train_loses_what_came_before() -> None:
+    seen, tracer = Duplicates(), ListTracer()
+    ids = [packet(number) for number in range(4)]
+    opened = Opened(bytearray(), 0, [10, 20, 30, 40], [1, 2, 3, 4], ids, 99, 0)
+    seen.is_new(ids[1])
+    left = sift(seen, opened, tracer)
+    assert (left.starts, left.lengths, left.consumed) == ([10, 30, 40], [1, 3, 4], 99)
+    assert tracer.drops == [Drop.DUPLICATE]
+    assert sift(seen, opened, tracer).starts == []
+    other = opened._replace(packet_ids=[packet(number) for number in range(4, 8)])
+    assert sift(seen, other, tracer) is other

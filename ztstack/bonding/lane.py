@@ -1,0 +1,340 @@
+"""One path of a bond: whether it answers, how fast, how surely, and how much waits before it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from enum import Enum
+from typing import Final, NamedTuple
+
+from ztstack.base.timers import SECOND
+from ztstack.vl1.chooser import Question
+from ztstack.vl1.path import NEVER, Path
+
+PROBE_US: Final = SECOND // 5
+"""Official nodes answer an echo 166 ms after the last one on the same path."""
+IDLE_PROBE_US: Final = 5 * SECOND
+OLD_PROBE_US: Final = SECOND
+OLD_US: Final = 30 * SECOND
+"""A path that was dead for so long is asked less often."""
+CONFIRM_US: Final = SECOND // 20
+LATE_US: Final = SECOND // 100
+LEAST_TIMEOUT_US: Final = SECOND * 8 // 100
+MOST_TIMEOUT_US: Final = SECOND
+FIRST_TIMEOUT_US: Final = SECOND // 2
+DEAD_US: Final = SECOND // 2
+ANSWERS_TO_RETURN: Final = 3
+LEAST_HOLD_US: Final = 8 * SECOND
+MOST_HOLD_US: Final = 600 * SECOND
+LOSS_WEIGHT: Final = 1 - 0.9608
+"""Of one probe in five a second, so that five seconds weigh as much as all before (e^-1)."""
+AVOID_LOSS: Final = 0.15
+TAKE_LOSS: Final = 0.08
+"""A busy link loses some questions in its own queue, which is no reason to leave it."""
+MOST_TOLD_WEIGHT: Final = 0.5
+_OPEN_PROBES: Final = 16
+_BASE_WINDOW_US: Final = 10 * SECOND
+_RATE_WINDOW_US: Final = 10 * SECOND
+_LEAST_SAMPLE: Final = 30_000
+_FULL_US: Final = 8_000
+_SURPRISE_US: Final = 5_000
+_GROWTH: Final = 1.1
+_SURPRISE_GROWTH: Final = 1.25
+_FIRST_RATE: Final = 125.0
+"""Bytes in a microsecond that are believed until something was measured: 1 Gbit/s."""
+_LEAST_RATE: Final = 0.0125
+
+
+class LaneState(Enum):
+    """What is to be expected of a path."""
+
+    UP = "up"
+    SUSPECT = "suspect"
+    DEAD = "dead"
+    RETURNING = "returning"
+
+
+class Probe(NamedTuple):
+    """A question that was sent: when, after how many bytes, behind how long a queue."""
+
+    sent_at: int
+    sent_bytes: int
+    queue_us: float
+
+
+class Lane:
+    """A path with its own opinion of itself; `now` is in microseconds everywhere."""
+
+    __slots__ = (
+        "_answers",
+        "_asked_at",
+        "_base",
+        "_base_next",
+        "_base_since",
+        "_down_delay_us",
+        "_first_rate",
+        "_hold_us",
+        "_last_sample",
+        "_open",
+        "_refractory_at",
+        "_refractory_us",
+        "_silent_since",
+        "_stage",
+        "_up_delay_us",
+        "avoided",
+        "busy_until",
+        "changed_at",
+        "due",
+        "flows",
+        "interface",
+        "is_measured",
+        "is_wanted",
+        "last_answer",
+        "loss",
+        "one_way_us",
+        "path",
+        "rate",
+        "rtt_us",
+        "seen_out",
+        "share",
+        "state",
+        "variance_us",
+    )
+
+    def __init__(
+        self,
+        now: int,
+        path: Path,
+        interface: str = "",
+        *,
+        up_delay_us: int = 0,
+        down_delay_us: int = 0,
+    ) -> None:
+        self._up_delay_us, self._down_delay_us = up_delay_us, down_delay_us
+        self._silent_since: int | None = None
+        self._first_rate = 0.0
+        self.path = path
+        self.interface = interface
+        self.state = LaneState.UP
+        self.changed_at = now
+        self.rtt_us: float | None = None
+        self.variance_us = 0.0
+        self.one_way_us = 0.0
+        self.loss = 0.0
+        self.avoided = False
+        self.rate = _FIRST_RATE
+        self.busy_until = float(now)
+        self.flows = 0
+        self.share = 0.0
+        self.seen_out = path.bytes_out
+        self.last_answer = NEVER
+        self.due = now
+        self._asked_at = NEVER
+        self.is_measured = False
+        self.is_wanted = False
+        """The peer would like to have its packets on this path."""
+        self._open: deque[Probe] = deque(maxlen=_OPEN_PROBES)
+        self._stage = 0
+        self._answers = 0
+        self._base: float | None = None
+        self._base_next: float | None = None
+        self._base_since = now
+        self._last_sample: Probe | None = None
+        self._refractory_us = 0
+        self._refractory_at = NEVER
+        self._hold_us = 0
+
+    # What is known.
+
+    @property
+    def is_up(self) -> bool:
+        return self.state is LaneState.UP
+
+    @property
+    def answers(self) -> bool:
+        return self.state in (LaneState.UP, LaneState.RETURNING)
+
+    def queue_us(self, now: int) -> float:
+        return max(0.0, self.busy_until - now)
+
+    def timeout_us(self) -> int:
+        if self.rtt_us is None:
+            return FIRST_TIMEOUT_US
+        wanted = int(2 * self.rtt_us + 4 * self.variance_us)
+        return min(max(wanted, LEAST_TIMEOUT_US), MOST_TIMEOUT_US)
+
+    # Probes.
+
+    def next_probe(self, now: int, *, active: bool) -> Question | None:
+        """Return which question is due now; `due` tells when to ask again."""
+        if now < self.due:
+            return None
+        if now - self.due > LATE_US and self._asked_at > self.last_answer:
+            # This process was held up: the answer may be there, and not have been looked at.
+            self.due = now + LATE_US
+            return None
+        if self._stage == 1:
+            self._stage = 2
+            return self._ask(now, Question.HELLO, self.timeout_us())
+        is_open = self._asked_at > self.last_answer
+        timed_out = is_open and now - self._asked_at >= self.timeout_us()
+        if self._stage == 2:
+            self._stage = 0
+            silent = now - (self._silent_since if self._silent_since is not None else now)
+            if timed_out and silent >= self._down_delay_us:
+                self._lost(now)
+        elif timed_out and self.answers:
+            # It may have been this one question only: two more decide.
+            self._stage = 1
+            if self._silent_since is None:
+                self._silent_since = self._asked_at
+            return self._ask(now, Question.HELLO, CONFIRM_US)
+        pause = self._pause(now, active=active)
+        if is_open and self.answers and not timed_out:
+            self.due = self._asked_at + self.timeout_us()
+            return None
+        if now - self._asked_at < pause:
+            self.due = self._asked_at + pause
+            return None
+        return self._ask(now, Question.ECHO, self.timeout_us() if self.answers else pause)
+
+    def _pause(self, now: int, *, active: bool) -> int:
+        if not active:
+            return IDLE_PROBE_US
+        is_old = self.state is LaneState.DEAD and now - self.changed_at > OLD_US
+        return OLD_PROBE_US if is_old else PROBE_US
+
+    def _ask(self, now: int, question: Question, wait_us: int) -> Question:
+        self._asked_at = now
+        self._open.append(Probe(now, self.path.bytes_out, self.queue_us(now)))
+        self.due = now + wait_us
+        return question
+
+    def doubt(self, now: int) -> None:
+        """Ask at once: something about the interfaces has changed."""
+        if self.answers:
+            self._stage = 1
+        self.due = now
+
+    def answered(self, now: int, sent_at: int) -> None:
+        """Take the answer to the question that was sent then."""
+        rtt = float(max(now - sent_at, 1))
+        probe = None
+        while self._open and self._open[0].sent_at <= sent_at:
+            probe = self._open.popleft()
+            self._count_loss(1.0 if probe.sent_at < sent_at else 0.0)
+        self.last_answer = max(self.last_answer, sent_at)
+        self._stage = 0
+        self._silent_since = None
+        self.due = now
+        self._learn_rtt(now, rtt)
+        if probe is not None and probe.sent_at == sent_at:
+            self._learn_rate(now, rtt, probe)
+        if self.state is LaneState.UP:
+            self._drain(now)
+            return
+        if self.state is not LaneState.RETURNING:
+            self._enter(now, LaneState.RETURNING)
+            self._answers = 0
+        self._answers += 1
+        if self._answers >= ANSWERS_TO_RETURN and now - self.changed_at >= max(
+            self._hold_us, self._up_delay_us
+        ):
+            self._enter(now, LaneState.UP)
+            self.busy_until = float(now)
+
+    def fail(self, now: int) -> None:
+        """Know that nothing passes: the way there leaves by another interface, or by none."""
+        if self.answers:
+            self._stage = 0
+            self._lost(now)
+            self._enter(now, LaneState.DEAD)
+            self.due = now
+
+    def _lost(self, now: int) -> None:
+        if self.state is LaneState.RETURNING:
+            self._enter(now, LaneState.DEAD)
+            return
+        # Whoever fails again soon after is trusted later, and later each time (bonding 2.4).
+        self._drain(now)
+        if self._refractory_us:
+            self._hold_us = self._refractory_us
+            self._refractory_us = min(LEAST_HOLD_US + 2 * self._refractory_us, MOST_HOLD_US)
+        else:
+            self._hold_us, self._refractory_us = 0, LEAST_HOLD_US
+        self._refractory_at = now
+        self._enter(now, LaneState.SUSPECT)
+
+    def _drain(self, now: int) -> None:
+        if self._refractory_us:
+            self._refractory_us = max(0, self._refractory_us - (now - self._refractory_at))
+            self._refractory_at = now
+
+    def tick(self, now: int) -> None:
+        """Give up a path that stays silent."""
+        if self.state is LaneState.SUSPECT and now - self.changed_at >= DEAD_US:
+            self._enter(now, LaneState.DEAD)
+
+    def _count_loss(self, lost: float) -> None:
+        self.loss += LOSS_WEIGHT * (lost - self.loss)
+        self.avoided = self.loss > (TAKE_LOSS if self.avoided else AVOID_LOSS)
+
+    def _enter(self, now: int, state: LaneState) -> None:
+        self.state = state
+        self.changed_at = now
+
+    # Estimates.
+
+    def told(self, one_way_us: Sequence[int], came: int, lost: int) -> None:
+        """Take what the peer says of the packets that were sent to it on this path."""
+        if one_way_us and self.rtt_us is None:
+            self.rtt_us = 2.0 * sum(one_way_us) / len(one_way_us)
+        total = came + lost
+        if total:
+            weight = min(total * LOSS_WEIGHT, MOST_TOLD_WEIGHT)
+            self.loss += weight * (lost / total - self.loss)
+
+    def _learn_rtt(self, now: int, rtt: float) -> None:
+        if self.rtt_us is None:
+            self.rtt_us, self.variance_us = rtt, rtt / 4
+        else:
+            self.variance_us += (abs(rtt - self.rtt_us) - self.variance_us) / 4
+            self.rtt_us += (rtt - self.rtt_us) / 8
+        self._base = rtt if self._base is None else min(self._base, rtt)
+        self._base_next = rtt if self._base_next is None else min(self._base_next, rtt)
+        if now - self._base_since >= _BASE_WINDOW_US:
+            self._base, self._base_next, self._base_since = self._base_next, rtt, now
+        self.one_way_us = self._base / 2
+
+    def _learn_rate(self, now: int, rtt: float, probe: Probe) -> None:
+        """Learn from two questions: what was sent between them came in the time between them."""
+        assert self._base is not None
+        queue = max(0.0, rtt - self._base)
+        if self.is_measured and queue + _SURPRISE_US < min(probe.queue_us, _FULL_US * 4):
+            # It drained faster than was thought.
+            self.rate *= _SURPRISE_GROWTH
+        before = self._last_sample
+        self._last_sample = Probe(probe.sent_at, probe.sent_bytes, queue)
+        # What the model thought the queue was, against what it has been.
+        self.busy_until = max(float(now), self.busy_until + queue - probe.queue_us)
+        if before is None or probe.sent_at - before.sent_at > _RATE_WINDOW_US:
+            return
+        carried = probe.sent_bytes - before.sent_bytes
+        spacing = (probe.sent_at + queue) - (before.sent_at + before.queue_us)
+        if carried < _LEAST_SAMPLE or spacing <= 0:
+            return
+        full = min(queue, before.queue_us) > max(_FULL_US, self._base / 5)
+        self._take_rate(max(carried / spacing, _LEAST_RATE), is_full=full)
+
+    def _take_rate(self, rate: float, *, is_full: bool) -> None:
+        """Believe what a path with a queue carried; without one, more might have been carried."""
+        if not is_full:
+            if self.is_measured and rate > self.rate:
+                self.rate = min(rate, self.rate * _GROWTH)
+        elif self.is_measured:
+            self.rate += max((rate - self.rate) / 3, -self.rate / 5)
+        elif self._first_rate:
+            self.rate, self.is_measured = max(rate, self._first_rate), True
+        else:
+            # It may have been idle in between; a second one tells.
+            self._first_rate = rate

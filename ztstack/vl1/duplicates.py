@@ -1,0 +1,47 @@
+"""Remembers which packets of a peer have come, for they may come by several paths."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ztstack.base.errors import Drop
+from ztstack.base.trace import Tracer
+from ztstack.vl1.train import Opened
+
+LIMIT: Final = 8192
+
+
+class Duplicates:
+    """The ids of the last packets, at least 8192 of them."""
+
+    __slots__ = ("_new", "_old", "count")
+
+    def __init__(self) -> None:
+        self._new: set[bytes] = set()
+        self._old: set[bytes] = set()
+        self.count = 0
+
+    def is_new(self, packet_id: bytes) -> bool:
+        """Tell whether an authentic packet came for the first time."""
+        if packet_id in self._new or packet_id in self._old:
+            self.count += 1
+            return False
+        self._new.add(packet_id)
+        if len(self._new) >= LIMIT:
+            self._old, self._new = self._new, set()
+        return True
+
+
+def sift(duplicates: Duplicates, opened: Opened, tracer: Tracer) -> Opened:
+    """Return what came for the first time."""
+    ids = opened.packet_ids
+    kept = [index for index, packet_id in enumerate(ids) if duplicates.is_new(packet_id)]
+    if len(kept) == len(ids):
+        return opened
+    for _ in range(len(ids) - len(kept)):
+        tracer.drop(Drop.DUPLICATE, "switch")
+    return opened._replace(
+        starts=[opened.starts[index] for index in kept],
+        lengths=[opened.lengths[index] for index in kept],
+        packet_ids=[ids[index] for index in kept],
+    )
