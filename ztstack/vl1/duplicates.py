@@ -12,7 +12,7 @@ LIMIT: Final = 8192
 
 
 class Duplicates:
-    """The ids of the last packets, at least 8192 of them."""
+    """The ids of the last packets, at least 8192 of them unless they are old."""
 
     __slots__ = ("_new", "_old", "count")
 
@@ -30,6 +30,10 @@ class Duplicates:
         if len(self._new) >= LIMIT:
             self._old, self._new = self._new, set()
         return True
+
+    def age(self) -> None:
+        """Forget what came before the last time this was called: copies come soon or never."""
+        self._old, self._new = self._new, set()
 
 
 def sift(duplicates: Duplicates, opened: Opened, tracer: Tracer) -> Opened:

@@ -245,6 +245,9 @@ class Topology:
                 fresh = peer.is_alive(now) or now - peer.created < PATH_EXPIRY_US
                 if not fresh and address not in self.roots and not peer.cached:
                     del self.peers[address]
+        for peer in self.peers.values():
+            if peer.duplicates is not None:
+                peer.duplicates.age()
         used = self._used_paths()
         for key, path in list(self.paths.items()):
             if key not in used and not path.is_alive(now):

@@ -39,3 +39,12 @@ def test_a_train_loses_what_came_before() -> None:
     assert sift(seen, opened, tracer).starts == []
     other = opened._replace(packet_ids=[packet(number) for number in range(4, 8)])
     assert sift(seen, other, tracer) is other
+
+
+def test_old_ones_are_forgotten() -> None:
+    seen = Duplicates()
+    seen.is_new(packet(1))
+    seen.age()
+    assert not seen.is_new(packet(1))
+    seen.age()
+    assert seen.is_new(packet(1))
