@@ -23,7 +23,7 @@ lint: $(STAMP)
 test: lint
 	$(BIN)/pytest -n auto
 	$(BIN)/pytest -n auto -m "sim or slow"
-	ZT_REQUIRE_PEERS=1 $(BIN)/pytest -n 3 --dist loadfile -m "interop or netns or e2e"
+	ZT_REQUIRE_PEERS=1 $(BIN)/pytest -n 2 --dist loadfile -m "interop or netns or e2e"
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench --output bench.json

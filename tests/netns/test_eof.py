@@ -51,7 +51,9 @@ ROWS: Final = (
     Row("M3-answer-after-our-end", "late_answer", b"hi", 0, b"got hi"),
     Row("M4-peer-ends-stdin-open", "greeting", None, 0, b"greeting"),
     Row("M5-reset", "greeting_and_reset", None, ExitCode.CONNECTION_LOST, b"greeting"),
-    Row("M5-reset-after-our-end", "greeting_and_reset", b"", ExitCode.CONNECTION_LOST, b"greeting"),
+    Row(
+        "M5-reset-after-our-end", "reset_after_the_end", b"", ExitCode.CONNECTION_LOST, b"greeting"
+    ),
     Row("M5b-idle", "silence", None, ExitCode.TIMED_OUT, b"", ("--idle-timeout", "2s")),
     Row("peer-ends-first", "end_first", b"hi", 0, b"greeting"),
     Row("both-end-empty", "end_at_once", b"", 0, b""),
@@ -148,7 +150,11 @@ def test_call(two: Two, row: Row) -> None:
     check(row, process.returncode, stdout, stderr.decode())
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+# Whoever resets without hearing from the listener cannot know that it was accepted at all.
+LISTENING: Final = tuple(row for row in ROWS if "reset" not in row.way)
+
+
+@pytest.mark.parametrize("row", LISTENING, ids=lambda row: row.id)
 def test_listen(world: Site, two: Two, row: Row) -> None:
     """The listener's part of each row; its peer comes through `zt forward`."""
     listener = world.node("listener", two.network, two.server.machine)
@@ -158,15 +164,19 @@ def test_listen(world: Site, two: Two, row: Row) -> None:
     two.ready.unlink(missing_ok=True)
     with given(row.stdin) as stdin:
         process = two.server.machine.popen(argv, stdin=stdin, env=environment())
-        wait_until("the listener is ready", two.ready.exists, LIMIT)
-        addresses = json.loads(two.ready.read_text())["addresses"]
-        ip = next(text for text in addresses if ":" not in text)
-        forwarding = two.forwarder.start("forward", f"0:{ip}:{PORT}")
-        local = forwarding.ready()["forwards"][0]["port"]
-        done = two.client.machine.run(
-            [*PEER, "connect", str(local), row.way], seconds=LIMIT, env=environment()
-        )
-        assert done.returncode == 0, done.stderr.decode()
-        stdout, stderr = process.communicate(timeout=LIMIT)
-        forwarding.stop()
+        try:
+            wait_until("the listener is ready", two.ready.exists, LIMIT)
+            addresses = json.loads(two.ready.read_text())["addresses"]
+            ip = next(text for text in addresses if ":" not in text)
+            forwarding = two.forwarder.start("forward", f"0:{ip}:{PORT}")
+            local = forwarding.ready()["forwards"][0]["port"]
+            done = two.client.machine.run(
+                [*PEER, "connect", str(local), row.way], seconds=LIMIT, env=environment()
+            )
+            assert done.returncode == 0, done.stderr.decode()
+            stdout, stderr = process.communicate(timeout=LIMIT)
+            forwarding.stop()
+        finally:
+            process.kill()
+            process.communicate()
     check(row, process.returncode, stdout, stderr.decode())

@@ -40,9 +40,15 @@ def greeting(connection: socket.socket) -> None:
 
 
 def greeting_and_reset(connection: socket.socket) -> None:
+    """Reset, but not before what was said had the time to be sent again twice."""
     connection.sendall(b"greeting")
-    time.sleep(1.0)
+    time.sleep(2.5)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+def reset_after_the_end(connection: socket.socket) -> None:
+    receive_all(connection)
+    greeting_and_reset(connection)
 
 
 def silence(connection: socket.socket) -> None:
@@ -71,6 +77,7 @@ WAYS: Final[dict[str, Behaviour]] = {
         late_answer,
         greeting,
         greeting_and_reset,
+        reset_after_the_end,
         silence,
         end_at_once,
         end_first,
