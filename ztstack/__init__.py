@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from ztstack.aio.bond_status import running_bonds
+from ztstack.aio.capture import CaptureFiles
 from ztstack.aio.control import ask_controller, compile_rules
 from ztstack.aio.entropy import SystemEntropy
+from ztstack.aio.kept_networks import KeptNetwork, forget_network, kept_networks
 from ztstack.aio.moons import MoonFiles, parse_moon
 from ztstack.aio.netcheck import NetReport
 from ztstack.aio.roles import (
@@ -58,6 +60,7 @@ __all__ = [
     "BlockingNode",
     "BondPolicy",
     "BondReport",
+    "CaptureFiles",
     "ConnectRefused",
     "ConnectReset",
     "ControllerService",
@@ -66,6 +69,7 @@ __all__ = [
     "EchoReport",
     "Endpoint",
     "Identity",
+    "KeptNetwork",
     "Lab",
     "LabDetails",
     "LinkReport",
@@ -99,6 +103,8 @@ __all__ = [
     "connect",
     "controller_store",
     "ensure_identity",
+    "forget_network",
+    "kept_networks",
     "make_moon",
     "make_planet",
     "parse_moon",

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.timeout(120)  # A case makes dozens of requests.
 ME = known_identities()[0]
 TOKEN = "0123456789abcdefghijklmn"
 EXAMPLES = 6
+MANY_NETWORKS = 100
+"""So many may be there; a controller has a limit, which is tested elsewhere."""
 
 
 def status() -> Mapping[str, object]:
@@ -39,8 +41,14 @@ NETWORK = CONTROLLER.create_network(START_US, name="there").id
 APPLICATION = application(ServedNode(CONTROLLER, lambda: START_US, lambda: None, status), TOKEN)
 SCHEMA = schemathesis.openapi.from_asgi(DOCUMENT_PATH, APPLICATION, headers={TOKEN_HEADER: TOKEN})
 load_all_checks()
-# A pool must not end before it begins and a route's target is in one notation: no schema says so.
-EXCLUDED = [positive_data_acceptance]
+
+
+# What no schema can say: an order, a family, one notation for addresses with a length.
+BEYOND_SCHEMAS = (
+    "a pool goes from the lower to the higher address",
+    "is not of the family of",
+    "is not ADDRESS/BITS",
+)
 
 
 # PUT does what POST does, by the same function.
@@ -52,6 +60,8 @@ EXCLUDED = [positive_data_acceptance]
     suppress_health_check=list(HealthCheck),
 )
 def test_the_interface_is_as_it_says(case: schemathesis.Case[Any]) -> None:
+    for record in CONTROLLER.networks()[MANY_NETWORKS:]:
+        CONTROLLER.delete_network(START_US, record.id)
     if not CONTROLLER.networks():
         CONTROLLER.create_network(START_US)
     parameters = case.path_parameters
@@ -59,4 +69,7 @@ def test_the_interface_is_as_it_says(case: schemathesis.Case[Any]) -> None:
     if re.fullmatch(r"[0-9a-f]{15}[02468ace]", network):
         # Half of the possible ids lead to a network that is there.
         parameters["network"] = str(CONTROLLER.networks()[0].id)
-    case.call_and_validate(headers={TOKEN_HEADER: TOKEN}, excluded_checks=EXCLUDED)
+    response = case.call(headers={TOKEN_HEADER: TOKEN})
+    words = response.text if response.status_code == 400 else ""
+    excluded = [positive_data_acceptance] if any(w in words for w in BEYOND_SCHEMAS) else []
+    case.validate_response(response, excluded_checks=excluded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -186,6 +187,32 @@ def test_a_rule_against_a_port_is_kept_by_us_both_ways(
     done = caller.run("call", address, "7102", data=b"x" * 10)
     assert (done.returncode, len(done.stdout)) == (0, 1000), done.stderr
     assert member.node.result(server)["received"] == 10
+
+
+def test_frames_to_groups_both_ways(world: Site, member: Member) -> None:
+    """What either sends to all finds the other by asking who listens.
+
+    The library hears and sends broadcasts; it has no call to join a group, and no way to one.
+    """
+    everybody = str(ipaddress.ip_network(POOL).broadcast_address)
+    listener = let_in(world, member, "hearing").start("udp-listen", "7301", "--reply", "here")
+    listener.ready()
+    tag = member.node.begin("udp-send", ip=everybody, port=7301, text="all?", seconds=20.0)
+    assert member.node.result(tag)["text"] == "here"
+    served = member.node.serve("udp-serve", port=7302)
+    caller = let_in(world, member, "calling")
+    done = caller.run("udp-send", "--to", f"{everybody}:7302", "--data", "all", "--wait", "10s")
+    assert (done.returncode, done.stdout) == (0, b"re:all\n"), done.stderr
+    assert member.node.result(served)["texts"] == ["all"]
+    # What the controller says of names is there with the next configuration, and shown.
+    world.controller.text("network", "set", member.network, "--dns", "lab.test,10.147.20.9")
+
+    def is_shown() -> bool:
+        (shown,) = json.loads(caller.run("status", "--json").stdout)["networks"]
+        return (shown["dns_domain"], shown["dns_servers"]) == ("lab.test", ["10.147.20.9"])
+
+    within(10.0, "the DNS server is shown", is_shown)
+    assert "dns      lab.test 10.147.20.9" in caller.run("status").stdout.decode()
 
 
 def test_who_is_put_out_is_out(world: Site, member: Member) -> None:

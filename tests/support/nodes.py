@@ -17,6 +17,7 @@ from ztstack.controller.controller import Controller
 from ztstack.controller.store import MemoryStore
 from ztstack.crypto.identity import Identity
 from ztstack.ip.interface import Interface
+from ztstack.ip.tcp.connection import Connection
 from ztstack.node.events import Event, IdentityToValidate
 from ztstack.node.node import Node
 from ztstack.root.multicast_store import MulticastStore
@@ -157,3 +158,17 @@ class NodeWorld:
 
 
 SETTLE_US = 2 * SECOND
+
+
+def opened(
+    world: NodeWorld, network: NetworkId, a: Place, b: Place, size: int = 4
+) -> tuple[Connection, Connection]:
+    """Open a TCP connection between two members; return both of its ends."""
+    listener = b.interface(network).listen(world.now, None, 80)
+    one = a.interface(network).connect(world.now, b.ip(network, size), 80)
+    for _ in range(50):
+        world.run(100_000)
+        two = listener.accept()
+        if two is not None:
+            return one, two
+    raise AssertionError(f"no connection: {one.error}")

@@ -63,6 +63,7 @@ class Phonebook:
     def __init__(self, *known: Identity) -> None:
         self.known = {identity.address: identity for identity in known}
         self.roots = [ROOT.address]
+        self.latencies: dict[Address, int] = {}
 
     def identity_of(self, address: Address) -> Identity | None:
         return self.known.get(address)
@@ -75,6 +76,9 @@ class Phonebook:
 
     def is_upstream(self, address: Address) -> bool:
         return address in self.roots
+
+    def direct_latency(self, address: Address) -> int | None:
+        return self.latencies.get(address)
 
 
 EVERYBODY = (ROOT, CONTROLLER, ALICE, BOB)

@@ -95,6 +95,20 @@ async def _settle(engine: Engine) -> Exception | None:
     return None
 
 
+def _show_network(env: Environment, network: Snapshot) -> None:
+    ordered = sorted(network["addresses"], key=lambda address: ":" in address)
+    addresses = ", ".join(ordered) or "no address"
+    words = [network["network"], network["name"], network["status"], addresses]
+    env.print("network  " + " ".join(word for word in words if word))
+    if network["detail"]:
+        env.print(f"         {network['detail']}")
+    for route in network["routes"]:
+        env.print(f"route    {route}")
+    if network.get("dns_servers"):
+        domain = network["dns_domain"] or "any name"
+        env.print(f"dns      {domain} {', '.join(network['dns_servers'])}")
+
+
 def _show_status(env: Environment, settings: Settings, snapshot: Snapshot) -> None:
     if settings.json:
         env.print(record("status", snapshot))
@@ -108,14 +122,7 @@ def _show_status(env: Environment, settings: Settings, snapshot: Snapshot) -> No
     for local in snapshot["local"]:
         env.print(f"local    {local}")
     for network in snapshot["networks"]:
-        ordered = sorted(network["addresses"], key=lambda address: ":" in address)
-        addresses = ", ".join(ordered) or "no address"
-        words = [network["network"], network["name"], network["status"], addresses]
-        env.print("network  " + " ".join(word for word in words if word))
-        if network["detail"]:
-            env.print(f"         {network['detail']}")
-        for route in network["routes"]:
-            env.print(f"route    {route}")
+        _show_network(env, network)
     for peer in snapshot["peers"]:
         words = [peer["address"], peer["role"], peer["link"], *peer["paths"][:1]]
         if peer["latency_ms"] >= 0:

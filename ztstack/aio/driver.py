@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from ztstack.aio.capture import CaptureFiles, FrameCapture, WireCapture
 from ztstack.aio.clock import Clock
 from ztstack.aio.tcp_relay import RelayClient, TcpRelay
 from ztstack.aio.udp import UdpSockets
@@ -27,6 +28,7 @@ class Driver:
         loop: asyncio.AbstractEventLoop,
         clock: Clock,
         deliver: Callable[[Event], None],
+        capture: CaptureFiles,
     ) -> None:
         self.loop = loop
         self.clock = clock
@@ -34,6 +36,8 @@ class Driver:
         self.udp.on_writable = self.pump_soon
         self.relay: TcpRelay | None = None
         self._deliver = deliver
+        self._capture = capture
+        self._captures: list[FrameCapture | WireCapture] = []
         self._node: Node | None = None
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -58,6 +62,12 @@ class Driver:
 
     def start(self, node: Node) -> None:
         self._node = node
+        if self._capture.frames is not None:
+            node.tap = frames = FrameCapture(self._capture.frames)
+            self._captures.append(frames)
+        if self._capture.wire is not None:
+            self.udp.tap = wire = WireCapture(self._capture.wire, self.now)
+            self._captures.append(wire)
         self.pump_soon()
 
     def stop(self) -> None:
@@ -73,6 +83,8 @@ class Driver:
         if self.relay is not None:
             self.relay.close()
         self.udp.close()
+        for capture in self._captures:
+            capture.close()
         self._node = None
 
     def now(self) -> int:
@@ -99,7 +111,17 @@ class Driver:
         self.node.receive_train(now, number, remote, view, step, ends)
 
     def drained(self) -> None:
-        self._pump()
+        """End a wake-up: who waits for what arrived is woken first.
+
+        What they answer then bears the acknowledgement, and leaves in the same turn of the loop.
+        """
+        events = self.node.take_events()
+        if not events:
+            self._pump()
+            return
+        for event in events:
+            self._deliver(event)
+        self.pump_soon()
 
     # The pump.
 

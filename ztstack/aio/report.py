@@ -62,34 +62,28 @@ def link_of(peer: PeerStatus) -> str:
 
 
 def _network_report(node: Node, network: NetworkId, detail: str) -> NetworkReport:
-    member = node.member(network).network
-    config = member.config
-    if config is None:
-        return NetworkReport(
-            network=network,
-            name="",
-            status=member.status.value,
-            detail=detail,
-            is_public=False,
-            mac=str(member.mac),
-            mtu=0,
-            addresses=(),
-            routes=(),
-        )
+    member = node.member(network)
+    config, settings = member.network.config, member.settings
     return NetworkReport(
         network=network,
-        name=config.name,
-        status=member.status.value,
+        name=config.name if config is not None else "",
+        status=member.network.status.value,
         detail=detail,
-        is_public=config.is_public,
-        mac=str(member.mac),
-        mtu=config.mtu,
-        addresses=tuple(f"{ipaddress.ip_address(ip)}/{bits}" for ip, bits in config.addresses),
+        is_public=config is not None and config.is_public,
+        mac=str(member.network.mac),
+        mtu=config.mtu if config is not None else 0,
+        addresses=tuple(f"{ipaddress.ip_address(ip)}/{bits}" for ip, bits in member.addresses),
         routes=tuple(
             f"{ipaddress.ip_address(route.target_ip)}/{route.bits}"
             + (f" via {ipaddress.ip_address(route.via)}" if route.via else "")
-            for route in config.routes
+            for route in member.routes
         ),
+        dns_domain=config.dns_domain if config is not None else "",
+        dns_servers=tuple(server.host for server in config.dns_servers) if config else (),
+        allow_managed=settings.allow_managed,
+        allow_global=settings.allow_global,
+        allow_default=settings.allow_default,
+        allow_dns=settings.allow_dns,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from ztstack.aio.bond_status import BondServer
+from ztstack.aio.capture import CaptureFiles
 from ztstack.aio.clock import Clock
 from ztstack.aio.driver import Driver
 from ztstack.aio.echoes import Echoes
@@ -21,6 +22,7 @@ from ztstack.aio.local_addresses import local_addresses
 from ztstack.aio.local_conf import LocalConf, read_local_conf
 from ztstack.aio.moons import KeptWorlds
 from ztstack.aio.netcheck import NetReport, net_report
+from ztstack.aio.network_conf import read_network_conf
 from ztstack.aio.portmap import PortMapping, UpnpGateway, check_installed
 from ztstack.aio.report import node_status, offline
 from ztstack.aio.routes import Routes
@@ -29,7 +31,7 @@ from ztstack.aio.storage import Storage
 from ztstack.aio.tcp_relay import DEFAULT_RELAY, RelayClient, choose_relay
 from ztstack.aio.udp_bindings import open_bound, open_multipath, open_usual
 from ztstack.base.address import Address
-from ztstack.base.endpoint import Endpoint, Scope
+from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import (
     AccessDenied,
     AuthenticationRequired,
@@ -39,7 +41,7 @@ from ztstack.base.errors import (
     InvalidConfig,
     NameNotResolved,
     NetworkNotFound,
-    Unreachable,
+    NetworkUnreachable,
 )
 from ztstack.base.network_id import NetworkId
 from ztstack.base.trace import CountingTracer
@@ -83,7 +85,7 @@ class NodeConfig:
     for the case that UDP is blocked, None means never; `force_relay` leaves UDP out. The default
     relay serves the official planet only: nobody else's is to be told who talks to whom. `moons`
     are ids to orbit, each with the address of a root that has it. `multipath` uses several paths to
-    a peer at once; None means that `local.conf` decides.
+    a peer at once; None means that `local.conf` decides. `capture` names files for what passes.
     """
 
     networks: tuple[NetworkId, ...] = ()
@@ -100,6 +102,7 @@ class NodeConfig:
     force_relay: bool = False
     moons: tuple[tuple[int, Address], ...] = ()
     multipath: Multipath | None = None
+    capture: CaptureFiles = field(default_factory=CaptureFiles)
     progress: Callable[[int], None] | None = field(default=None, compare=False)
 
 
@@ -120,12 +123,6 @@ def parse_planet(data: bytes) -> World:
     if not world.roots:
         raise InvalidConfig("not a usable planet file: it names no roots")
     return world
-
-
-def is_lab(world: World) -> bool:
-    """Tell whether every root is on this machine's loopback interface."""
-    endpoints = [endpoint for root in world.roots for endpoint in root.endpoints]
-    return bool(endpoints) and all(e.scope is Scope.LOOPBACK for e in endpoints)
 
 
 class Service:
@@ -164,14 +161,15 @@ class Service:
         try:
             identity = await self._identity()
             world = self._planet()
-            lab = self.config.lab if self.config.lab is not None else is_lab(world)
+            lab = self.config.lab if self.config.lab is not None else world.is_lab
             loop = asyncio.get_running_loop()
-            driver = Driver(loop, self.clock, self._deliver)
+            driver = Driver(loop, self.clock, self._deliver, self.config.capture)
             try:
                 self._open_sockets(driver)
                 self._start_node(driver, identity, world, lab=lab)
             except BaseException:
                 driver.stop()
+                self._driver = None
                 raise
         except BaseException:
             if self._storage is not None:
@@ -214,11 +212,11 @@ class Service:
         self._driver = driver
         self.worlds = KeptWorlds(node.switch, self._storage)
         self.worlds.load(now, self.config.moons)
+        for network in self.config.networks:
+            self._join(network)
         self._watch = InterfaceWatch(driver.loop, self._addresses_changed, self._woken)
         if self.config.port_mapping:
             self._map_port(driver)
-        for network in self.config.networks:
-            self._join(network)
 
     def _map_port(self, driver: Driver) -> None:
         for sock in driver.udp.sockets:
@@ -387,10 +385,11 @@ class Service:
     def _join(self, network: NetworkId) -> None:
         if network in self.node.members:
             return
+        settings = read_network_conf(self.config.state, network)
         cached = self._storage.load_network(network) if self._storage is not None else None
         if self._storage is not None and cached is None:
             self._storage.save_network(network, b"")
-        self.node.join(self.clock.now(), network, cached or None)
+        self.node.join(self.clock.now(), network, cached or None, settings)
         self.driver.pump_soon()
 
     def leave(self, network: NetworkId) -> None:
@@ -400,9 +399,8 @@ class Service:
         return self.node.member(network).network.status
 
     def _is_ready(self, network: NetworkId) -> bool:
-        config = self.node.member(network).network.config
         ok = self._status(network) is NetworkStatus.OK
-        return ok and config is not None and bool(config.addresses)
+        return ok and bool(self.node.member(network).addresses)
 
     def _raise_refusal(self, network: NetworkId, *, final: bool) -> None:
         me = self.node.identity.address
@@ -419,6 +417,10 @@ class Service:
             case NetworkStatus.NOT_FOUND if final:
                 raise NetworkNotFound(
                     f"network {network}: the controller {network.controller} does not know it"
+                )
+            case NetworkStatus.OK if self.node.member(network).is_refused_by_settings:
+                raise InvalidConfig(
+                    f"network {network}: networks.d/{network}.local.conf allows no address of it"
                 )
             case NetworkStatus.AUTHENTICATION_REQUIRED if final:
                 url = self._details.get(network) or "the controller named no address"
@@ -443,9 +445,7 @@ class Service:
 
     def addresses(self, network: NetworkId) -> list[str]:
         """Return this node's IP addresses on a network, without prefix lengths."""
-        config = self.node.member(network).network.config
-        addresses = config.addresses if config is not None else ()
-        return [str(ipaddress.ip_address(ip)) for ip, _ in addresses]
+        return [str(ipaddress.ip_address(ip)) for ip, _ in self.node.member(network).addresses]
 
     def resolve(self, host: str, family: int = 0) -> tuple[NetworkId, bytes]:
         """Return the network and address for an IP address or a node id.
@@ -461,7 +461,7 @@ class Service:
             if member.interface.has_route(ip):
                 return network, ip
         names = ", ".join(str(network) for network in self.node.members) or "none"
-        raise Unreachable(f"{host}: no joined network leads there (joined: {names})")
+        raise NetworkUnreachable(f"{host}: no joined network leads there (joined: {names})")
 
     def _resolve_node(self, host: str, family: int) -> tuple[NetworkId, bytes]:
         """Turn a node id into the IPv6 address that the network derives from it (vl2 1.4, 1.5)."""
@@ -474,8 +474,7 @@ class Service:
             ) from None
         if family != 4:
             for network, member in self.node.members.items():
-                config = member.network.config
-                for ip, bits in config.addresses if config is not None else ():
+                for ip, bits in member.addresses:
                     if bits == 88 and ip[0] == 0xFD and ip[9:11] == b"\x99\x93":
                         return network, ip[:11] + address.packed
                     if bits == 40 and ip[0] == 0xFC:
@@ -496,8 +495,7 @@ class Service:
             return [(network, None) for network in self.node.members]
         ip = _parse_ip(host)
         for network, member in self.node.members.items():
-            config = member.network.config
-            if config is not None and any(own == ip for own, _ in config.addresses):
+            if any(own == ip for own, _ in member.addresses):
                 return [(network, ip)]
         raise InvalidConfig(f"{host}: is not an address of this node")
 

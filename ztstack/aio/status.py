@@ -11,7 +11,11 @@ from ztstack.bonding.report import BondReport
 
 @dataclass(frozen=True, slots=True)
 class NetworkReport:
-    """One joined network: `status` is the protocol's word, `addresses` are IP/BITS texts."""
+    """One joined network: `status` is the protocol's word, `addresses` are IP/BITS texts.
+
+    `addresses` and `routes` are those in force; `dns_domain` and `dns_servers` are what the
+    network pushed, and `allow_*` say what `networks.d/<nwid>.local.conf` lets it do.
+    """
 
     network: NetworkId
     name: str
@@ -22,6 +26,12 @@ class NetworkReport:
     mtu: int
     addresses: tuple[str, ...]
     routes: tuple[str, ...]
+    dns_domain: str = ""
+    dns_servers: tuple[str, ...] = ()
+    allow_managed: bool = True
+    allow_global: bool = True
+    allow_default: bool = True
+    allow_dns: bool = True
 
 
 @dataclass(frozen=True, slots=True)

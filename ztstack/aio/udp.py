@@ -54,6 +54,16 @@ class Receiver(Protocol):
         """Know that this wake-up is over."""
 
 
+class WireTap(Protocol):
+    """Sees what crosses the sockets, and keeps no view of it."""
+
+    def sent(self, local: Endpoint, datagram: Datagram) -> None: ...
+
+    def received(
+        self, local: Endpoint, remote: Endpoint, view: memoryview, step: int, ends: Sequence[int]
+    ) -> None: ...
+
+
 class UdpSocket:
     """One bound socket: its number, its family and what the kernel can do for it."""
 
@@ -129,6 +139,7 @@ class UdpSockets:
         self._names: dict[Endpoint, tuple[str, int]] = {}
         self._waiting: set[int] = set()
         self.on_writable: Callable[[], None] = lambda: None
+        self.tap: WireTap | None = None
         self.sent = 0
         self.dropped = 0
 
@@ -197,7 +208,7 @@ class UdpSockets:
                 ends, at = [], 0
             if step != size:
                 trains += 1
-                self._receiver.received(sock.number, self._endpoint(name), view[:size], step)
+                self._pass(sock, self._endpoint(name), view[:size], step)
                 continue
             at += size
             before = name
@@ -211,7 +222,19 @@ class UdpSockets:
         assert name is not None
         remote, view = self._endpoint(name), self._view[: ends[-1]]
         more = ends if len(ends) > 1 else ()
-        self._receiver.received(sock.number, remote, view, ends[0], more)
+        self._pass(sock, remote, view, ends[0], more)
+
+    def _pass(
+        self,
+        sock: UdpSocket,
+        remote: Endpoint,
+        view: memoryview,
+        step: int,
+        ends: Sequence[int] = (),
+    ) -> None:
+        if self.tap is not None:
+            self.tap.received(sock.local, remote, view, step, ends)
+        self._receiver.received(sock.number, remote, view, step, ends)
 
     def _receive_plain(self, sock: UdpSocket) -> None:
         for _ in range(PLAIN_RECEIVES_PER_WAKEUP):
@@ -223,7 +246,7 @@ class UdpSockets:
                 continue
             if size:
                 remote = self._endpoint(name)
-                self._receiver.received(sock.number, remote, self._view[:size], size)
+                self._pass(sock, remote, self._view[:size], size)
 
     def _endpoint(self, name: tuple[str, int]) -> Endpoint:
         key = (name[0], name[1])
@@ -258,6 +281,8 @@ class UdpSockets:
 
     def _send_or_queue(self, sock: UdpSocket, datagram: Datagram) -> None:
         if not sock.queue and self._send(sock, datagram):
+            if self.tap is not None:
+                self.tap.sent(sock.local, datagram)
             return
         if len(sock.queue) >= QUEUE_LIMIT:
             self.dropped += 1
@@ -271,7 +296,9 @@ class UdpSockets:
         while sock.queue:
             if not self._send(sock, sock.queue[0]):
                 return
-            sock.queue.popleft()
+            datagram = sock.queue.popleft()
+            if self.tap is not None:
+                self.tap.sent(sock.local, datagram)
         self._waiting.discard(sock.number)
         self._loop.remove_writer(sock.sock.fileno())
         self.on_writable()

@@ -34,7 +34,9 @@ def check_unicode(value: str, key: str) -> None:
 
 def whole(data: Json, key: str, default: int) -> int:
     """Return a whole number of any size."""
-    value = data.get(key, default)
+    value: object = data.get(key, default)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON knows one kind of number, and 1.0 is a whole one.
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidConfig(f"{key}: a whole number is needed")
     return value

@@ -23,7 +23,7 @@ _HEX_DIGITS: Final = 16
 
 def _hex(data: Json, key: str) -> int:
     """Return a number that is written as one, or in hexadecimal digits."""
-    if isinstance(data.get(key), int):
+    if isinstance(data.get(key), int | float):
         return fields.whole(data, key, 0)
     text = fields.text(data, key)
     if not 0 < len(text) <= _HEX_DIGITS or not frozenset(string.hexdigits).issuperset(text):

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from ztstack.base.codec import Writer
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.entropy import Entropy
-from ztstack.base.errors import Drop, InvalidConfig, Unreachable
+from ztstack.base.errors import Drop, InvalidConfig, TooLong, Unreachable
 from ztstack.base.frame import Burst, EtherType, Frame, FrameBatch
 from ztstack.base.mac import Mac, MulticastGroup
 from ztstack.base.timers import earliest
 from ztstack.base.trace import Tracer
 from ztstack.ip import icmp_errors
+from ztstack.ip.addresses import ANY4
 from ztstack.ip.arrival import Arrival
-from ztstack.ip.departure import Departure
+from ztstack.ip.departure import MIN_MTU, Departure
 from ztstack.ip.events import Event
 from ztstack.ip.icmp_socket import EchoSocket
 from ztstack.ip.packets import ipv4, udp
 from ztstack.ip.packets.ipv6 import ICMPV6
 from ztstack.ip.packets.udp import UdpDatagram
-from ztstack.ip.ports import choose_port
+from ztstack.ip.ports import EphemeralPorts, choose_port
 from ztstack.ip.tcp.connection import Connection
 from ztstack.ip.tcp.host import TcpHost
 from ztstack.ip.tcp.listener import Listener
@@ -41,9 +43,12 @@ class Interface:
         self._entropy = entropy
         self._tracer = tracer
         self._departure = Departure(mac, mtu, entropy, tracer)
+        self.mtu = self._departure.mtu
+        """What may arrive; nobody but `set_mtu` changes it."""
         self._tcp = TcpHost(entropy, tracer, self._is_local)
         self._tcp_mtu = self._departure.mtu
         self._tcp.set_mtu(now, self._tcp_mtu)
+        self._ports = EphemeralPorts(entropy)
         self._udp = UdpTable(entropy, tracer)
         self._echo = EchoSocket(tracer)
         self._arrival = Arrival(mac, self._departure, self._tcp, self._udp, self._echo, tracer)
@@ -52,9 +57,13 @@ class Interface:
 
     # Configuration.
 
-    def set_mtu(self, now: int, mtu: int, tcp_mtu: int = 0) -> None:
-        """Set the MTU, and for TCP a smaller one if packets of that length travel better."""
-        self._departure.set_mtu(mtu)
+    def set_mtu(self, now: int, mtu: int, tcp_mtu: int = 0, longest: int = 0) -> None:
+        """Set the MTU, and for TCP a smaller one if packets of that length travel better.
+
+        Nothing longer than `longest` is sent, if that is less.
+        """
+        self.mtu = max(mtu, MIN_MTU)
+        self._departure.set_mtu(min(mtu, longest or mtu))
         self._tcp_mtu = min(tcp_mtu or self._departure.mtu, self._departure.mtu)
         self._tcp.set_mtu(now, self._tcp_mtu)
 
@@ -67,10 +76,6 @@ class Interface:
         """Set the managed routes as (target, bits, via); without `via` the target is on-link."""
         del now
         self._departure.set_routes(routes)
-
-    @property
-    def mtu(self) -> int:
-        return self._departure.mtu
 
     def groups(self) -> frozenset[MulticastGroup]:
         """Return what must be heard: address resolution for own addresses, everybody, sockets."""
@@ -99,32 +104,36 @@ class Interface:
             raise Unreachable(f"{ipaddress.ip_address(ip)} is a group, not a host")
         source = self._departure.choose_source(ip, local_ip)
         if local_port == 0:
-            local_port = choose_port(self._entropy, self._tcp.is_port_used)
+            is_taken = partial(self._tcp.is_taken, source, Endpoint(ip, port))
+            local_port = self._ports.choose(source, ip, port, is_taken)
         mtu = min(self._departure.mtu_for(now, ip), self._tcp_mtu)
         return self._tcp.connect(now, Endpoint(source, local_port), Endpoint(ip, port), mtu)
 
     def listen(self, now: int, ip: bytes | None, port: int, backlog: int = 128) -> Listener:
-        """Accept TCP connections on `ip`, or on every address; port 0 picks one. PortInUse."""
+        """Accept TCP connections on `ip`, or everywhere (None, ANY4); 0 picks a port. PortInUse."""
         self._check_own(ip)
         if port == 0:
             port = choose_port(self._entropy, self._tcp.is_port_used)
         return self._tcp.listen(now, ip, port, backlog)
 
     def bind_udp(self, now: int, ip: bytes | None, port: int) -> UdpSocket:
-        """Open a UDP port on `ip`, or on every address; port 0 picks one. PortInUse."""
+        """Open a UDP port on `ip`, or everywhere (None, ANY4); 0 picks a port. PortInUse."""
         del now
         self._check_own(ip)
         return self._udp.bind(self, ip, port)
 
     def _check_own(self, ip: bytes | None) -> None:
-        if ip is not None and not self._is_local(ip):
+        if ip not in (None, ANY4) and not self._is_local(ip):
             raise InvalidConfig(f"{ipaddress.ip_address(ip)} is not an address of this host")
 
     def send_udp(self, now: int, socket: UdpSocket, data: bytes, ip: bytes, port: int) -> None:
-        """Send a datagram of a socket; Unreachable, InvalidConfig."""
+        """Send a datagram of a socket; Unreachable, TooLong."""
         if len(data) > udp.MAX_PAYLOAD:
-            raise InvalidConfig(f"a UDP datagram of {len(data)} bytes")
-        source = self._departure.choose_source(ip, socket.ip)
+            raise TooLong(f"a UDP datagram of {len(data)} bytes")
+        wanted = socket.ip if socket.ip != ANY4 else None
+        if wanted is None and socket.ip is not None and len(ip) != len(socket.ip):
+            raise InvalidConfig(f"{ipaddress.ip_address(ip)} is no IPv4 address, and the socket is")
+        source = self._departure.choose_source(ip, wanted)
         w = Writer()
         UdpDatagram(socket.port, port, data).encode(w, source, ip)
         payload = w.getvalue()
@@ -136,7 +145,7 @@ class Interface:
     def ping(self, now: int, ip: bytes, identifier: int, sequence: int, data: bytes) -> None:
         """Send an echo request; its answer is the event Pong. Unreachable without a route."""
         if len(data) > udp.MAX_PAYLOAD:
-            raise InvalidConfig(f"an echo request of {len(data)} bytes")
+            raise TooLong(f"an echo request of {len(data)} bytes")
         source = self._departure.choose_source(ip)
         message = self._echo.request(now, source, ip, (identifier, sequence), data)
         protocol = ipv4.ICMP if len(ip) == 4 else ICMPV6
@@ -149,7 +158,7 @@ class Interface:
             self._tracer.drop(Drop.NOT_LOCAL, "ip")
         elif frame.source == self.mac:
             self._tracer.drop(Drop.FROM_SELF, "ip")
-        elif len(frame.payload) > self._departure.mtu:
+        elif len(frame.payload) > self.mtu:
             self._tracer.drop(Drop.TOO_LONG, "ip")
         else:
             self._arrival.receive(now, frame.ethertype, frame.payload, frame.source)
@@ -159,7 +168,7 @@ class Interface:
         left: Iterable[int] = range(len(burst.rows))
         if ethertype in _IP:
             left = self._tcp.take_burst(now, ethertype, burst)
-        view, mtu = burst.view, self._departure.mtu
+        view, mtu = burst.view, self.mtu
         for i in left:
             row, length = burst.rows[i], burst.lengths[i]
             if length > mtu:

@@ -30,13 +30,15 @@ from ztstack.node.events import (
     Socket,
     WorldStored,
 )
+from ztstack.node.tap import FrameTap
 from ztstack.root.multicast_store import MulticastStore
 from ztstack.vl1 import events as vl1
 from ztstack.vl1.switch import Inbound, InboundBurst, PathPolicy, Switch
 from ztstack.vl1.train import even_packet
 from ztstack.vl2 import events as vl2
+from ztstack.vl2.local_settings import EVERYTHING, LocalSettings
 from ztstack.vl2.network import Network
-from ztstack.vl2.network_config import NetworkConfig
+from ztstack.vl2.network_config import NetworkConfig, Route
 from ztstack.wire.network_config import ConfigChunk, ConfigRequest
 from ztstack.wire.replies import Error, Ok
 from ztstack.wire.verbs import ErrorCode, Verb
@@ -45,6 +47,8 @@ from ztstack.wire.world import World
 BURST_PACKETS: Final = 22
 BURSTS_PER_PUMP: Final = 4
 DEFAULT_MTU: Final = 2800
+LONGEST_PACKET: Final = 9868
+"""What fits as a frame to a group into all fragments that one packet may have (vl2 6.11)."""
 # Verbs whose payload begins with the id of the one network that they are about.
 _ONE_NETWORK: Final = frozenset(
     (
@@ -61,11 +65,39 @@ _MANY_NETWORKS: Final = frozenset((Verb.MULTICAST_LIKE, Verb.NETWORK_CREDENTIALS
 class Member:
     """This node on one network: the VL2 machine and the IP host above it."""
 
-    __slots__ = ("interface", "network")
+    __slots__ = ("interface", "network", "settings")
 
-    def __init__(self, network: Network, interface: Interface) -> None:
+    def __init__(self, network: Network, interface: Interface, settings: LocalSettings) -> None:
         self.network = network
         self.interface = interface
+        self.settings = settings
+
+    @property
+    def addresses(self) -> tuple[tuple[bytes, int], ...]:
+        """Managed addresses with prefix lengths, as far as the owner of this node allows them."""
+        config = self.network.config
+        given = config.addresses if config is not None else ()
+        return tuple(item for item in given if self.settings.accepts(*item))
+
+    @property
+    def is_refused_by_settings(self) -> bool:
+        """Whether the network gave addresses, and none of them is allowed."""
+        config = self.network.config
+        return config is not None and bool(config.addresses) and not self.addresses
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        config = self.network.config
+        given = config.routes if config is not None else ()
+        return tuple(r for r in given if self.settings.accepts(r.target_ip, r.bits))
+
+    @property
+    def dns(self) -> tuple[str, tuple[Endpoint, ...]]:
+        """The domain and the servers of the network, if this node may ask them."""
+        config = self.network.config
+        if config is None or not self.settings.allow_dns:
+            return "", ()
+        return config.dns_domain, config.dns_servers
 
 
 class Node:
@@ -88,6 +120,7 @@ class Node:
         self.controller: Controller | None = None
         self.multicast_store: MulticastStore | None = None
         self.bonds: Bonds | None = None
+        self.tap: FrameTap | None = None
         self._events: list[Event] = []
         self._local: list[tuple[int, int, bytes]] = []
         self._dispatch: dict[int, Callable[[int, Inbound], None]] = {
@@ -98,7 +131,13 @@ class Node:
 
     # Commands.
 
-    def join(self, now: int, network_id: NetworkId, cached: bytes | None = None) -> None:
+    def join(
+        self,
+        now: int,
+        network_id: NetworkId,
+        cached: bytes | None = None,
+        settings: LocalSettings = EVERYTHING,
+    ) -> None:
         """Become a member; `cached` is the last `NetworkConfigured.raw`, used at once."""
         if network_id in self.members:
             return
@@ -106,7 +145,7 @@ class Node:
             now, network_id, self.identity, self.switch, self._entropy, self.tracer, cached
         )
         interface = Interface(now, network.mac, DEFAULT_MTU, self._entropy, self.tracer)
-        self.members[network_id] = Member(network, interface)
+        self.members[network_id] = Member(network, interface, settings)
         if network.config is not None:
             self._configure(now, network_id, network.config)
         self._turn(now)
@@ -121,6 +160,7 @@ class Node:
         member = self.members.pop(network_id, None)
         if member is not None:
             member.network.leave()
+            self._refresh_switch()
 
     def member(self, network_id: NetworkId) -> Member:
         member = self.members.get(network_id)
@@ -189,6 +229,9 @@ class Node:
                     break
                 sent = True
                 for batch in batches:
+                    if self.tap is not None:
+                        mac = member.interface.mac
+                        self.tap.batch_sent(now, member.network.network_id, mac, batch)
                     # Bodies are views of send buffers: each batch is sealed before the next.
                     member.network.send(now, batch)
                     self._drain_network(now, member)
@@ -380,9 +423,9 @@ class Node:
                 case vl2.SendFrames():
                     self.switch.send_frames(now, *output)
                 case vl2.BurstIn():
-                    member.interface.receive_burst(now, *output)
+                    self._receive_burst_in(now, member, output)
                 case vl2.FrameIn():
-                    member.interface.receive_frame(now, output.frame)
+                    self._receive_frame_in(now, member, output)
                 case vl2.SendMessage():
                     self._send(
                         now, output.destination, output.verb, output.payload, z=output.compress
@@ -402,6 +445,17 @@ class Node:
                 case vl2.WantIdentity():
                     self.switch.request_identity(now, output.address)
         return bool(outputs)
+
+    def _receive_burst_in(self, now: int, member: Member, item: vl2.BurstIn) -> None:
+        if self.tap is not None:
+            network, ends = member.network.network_id, (member.interface.mac, item.source_mac)
+            self.tap.burst_received(now, network, ends, item.ethertype, item.burst)
+        member.interface.receive_burst(now, *item)
+
+    def _receive_frame_in(self, now: int, member: Member, item: vl2.FrameIn) -> None:
+        if self.tap is not None:
+            self.tap.frame_received(now, member.network.network_id, item.frame)
+        member.interface.receive_frame(now, item.frame)
 
     def _reply_ok(self, now: int, reply: vl2.ReplyOk, inbound: Inbound | None) -> None:
         if inbound is not None and inbound.packet_id == reply.packet_id:
@@ -475,23 +529,26 @@ class Node:
             self._send(now, destination, verb, payload, z=verb is Verb.OK)
 
     def _configure(self, now: int, network_id: NetworkId, config: NetworkConfig) -> None:
-        interface = self.members[network_id].interface
-        interface.set_mtu(now, config.mtu, even_packet(config.mtu))
-        interface.set_addresses(now, list(config.addresses))
+        member = self.members[network_id]
+        interface = member.interface
+        longest = min(config.mtu, LONGEST_PACKET)
+        interface.set_mtu(now, config.mtu, even_packet(longest), longest)
+        interface.set_addresses(now, list(member.addresses))
         interface.set_routes(
-            now, [(route.target_ip, route.bits, route.via) for route in config.routes]
+            now, [(route.target_ip, route.bits, route.via) for route in member.routes]
         )
-        self._refresh_forbidden()
+        self._refresh_switch()
 
-    def _refresh_forbidden(self) -> None:
-        """Keep managed subnets from being paths (vl1 section 6.10)."""
-        subnets = [
-            (ip, bits)
+    def _refresh_switch(self) -> None:
+        """Refuse managed subnets as paths (vl1 6.10), and keep in touch with specialists (3.4)."""
+        configs = [
+            member.network.config
             for member in self.members.values()
             if member.network.config is not None
-            for ip, bits in member.network.config.addresses
         ]
-        self.switch.set_forbidden(subnets)
+        self.switch.set_forbidden([item for config in configs for item in config.addresses])
+        contacts = {address for config in configs for address in config.always_contact}
+        self.switch.set_always_contact(frozenset(contacts - {self.identity.address}))
 
     def _note(self, now: int, event: vl1.Event) -> None:
         match event:

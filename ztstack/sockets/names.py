@@ -96,11 +96,9 @@ class NameResolver:
         """Give the servers to ask, those of the network that the name belongs to first."""
         found: list[tuple[bool, _Server, dns.name.Name]] = []
         for network in self._service.networks():
-            config = self._service.node.member(network).network.config
-            if config is None or not config.dns_servers:
-                continue
-            domain = _name_of(config.dns_domain) if config.dns_domain else dns.name.root
-            for endpoint in config.dns_servers:
+            text, servers = self._service.node.member(network).dns
+            domain = _name_of(text) if text else dns.name.root
+            for endpoint in servers:
                 server = _server(network, endpoint)
                 if len(name) > 2:
                     found.append((not name.is_subdomain(domain), server, name))

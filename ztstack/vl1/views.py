@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ztstack.base.address import Address
 from ztstack.crypto.identity import Identity
 from ztstack.vl1.keepalive import KeepAlive
@@ -11,6 +13,8 @@ from ztstack.vl1.surface import Surface
 from ztstack.vl1.topology import Topology
 from ztstack.vl1.ways import Ways
 from ztstack.wire.world import World
+
+UNKNOWN_LATENCY_MS: Final = 0xFFFF
 
 
 class Views:
@@ -58,6 +62,14 @@ class Views:
     def has_direct_path(self, now: int, address: Address) -> bool:
         peer = self._topology.peers.get(address)
         return peer is not None and self.ways.is_direct(now, peer)
+
+    def direct_latency(self, address: Address) -> int | None:
+        """Return the milliseconds to a peer and back by a living direct path; None without one."""
+        peer = self._topology.peers.get(address)
+        path = peer.best_path(self._now) if peer is not None else None
+        if path is None:
+            return None
+        return UNKNOWN_LATENCY_MS if path.latency_ms is None else path.latency_ms
 
     def peers(self, now: int) -> list[PeerStatus]:
         """Return the peers heard of, each with its usable paths, the best first."""

@@ -111,11 +111,42 @@ class Departure:
         """Send a frame to those who listen, and look for more of them if they are few."""
         state = self._state
         bridges = config.active_bridges
+        if state.own not in bridges and self._replicated(now, config, frame):
+            return
         plan = state.multicast.distribute(now, frame, config.multicast_limit, bridges, origin)
         for member in plan.recipients:
             self._send_to_member(now, frame, member)
         if plan.gather:
             self._gather(config, frame.group, plan.gather)
+
+    def _replicated(self, now: int, config: NetworkConfig, frame: Outgoing) -> bool:
+        """Let the nearest replicator of the network distribute a frame, if one is there."""
+        state = self._state
+        replicators = config.replicators
+        if not replicators or state.own in replicators:
+            return False
+        found = [
+            (latency, replicator)
+            for replicator in replicators
+            if (latency := state.directory.direct_latency(replicator)) is not None
+        ]
+        if not found:
+            return False
+        _, replicator = min(found)
+        self.push_credentials(now, replicator)
+        w = Writer()
+        MulticastFrame(
+            network=state.network,
+            gather_limit=0,
+            source=state.mac if frame.source is None else frame.source,
+            group=frame.group,
+            ethertype=frame.ethertype,
+            payload=frame.payload,
+            flags_replicate=True,
+        ).encode(w)
+        compress = config.compresses_multicast
+        state.send(replicator, Verb.MULTICAST_FRAME, w.getvalue(), compress=compress)
+        return True
 
     def _prefix(self, ethertype: int) -> bytes:
         # An ethertype has 16 bits, so this table is bounded.

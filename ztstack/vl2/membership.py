@@ -62,6 +62,7 @@ class Membership:
 
     __slots__ = (
         "_agreed",
+        "_agreed_as",
         "_agreed_with",
         "capabilities",
         "com",
@@ -83,6 +84,7 @@ class Membership:
         self.pushed_at: int | None = None
         self.liked_at: int | None = None
         self._agreed_with: Com | None = None
+        self._agreed_as: Identity | None = None
         self._agreed = False
 
     def agrees(self, ours: Com | None, identity: Identity | None) -> bool:
@@ -91,10 +93,11 @@ class Membership:
             return False
         if self.com.timestamp <= self.com_threshold:
             return False
-        if self._agreed_with is not ours:
+        if self._agreed_with is not ours or self._agreed_as is not identity:
             # Certificates change once a minute, and frames come by the thousand.
             self._agreed = ours.agrees_with(self.com, identity)
             self._agreed_with = ours
+            self._agreed_as = identity
         return self._agreed
 
     def accept_com(self, com: Com, controller: Identity) -> Acceptance:

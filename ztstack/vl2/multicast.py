@@ -11,8 +11,11 @@ from ztstack.base.limits import BoundedMap
 from ztstack.base.mac import Mac, MulticastGroup
 from ztstack.base.timers import SECOND
 
-GROUP_LIMIT: Final = 1024
+GROUP_LIMIT: Final = 4096
 MEMBER_LIMIT: Final = 4096
+COUNTED_MEMBERS: Final = 16_384
+GROUPS_OF_MEMBER: Final = 256
+"""Groups that one node may be in, so that nobody pushes out the groups of all others."""
 QUEUE_LIMIT: Final = 32
 QUEUE_LIFE_US: Final = 5 * SECOND
 GATHER_SPACING_US: Final = 60 * SECOND
@@ -62,12 +65,20 @@ class Multicast:
         self._own = own
         self._entropy = entropy
         self._groups: BoundedMap[MulticastGroup, _Group] = BoundedMap(GROUP_LIMIT)
+        # Of each member, the groups that it came to; the sweep leaves out those that it left.
+        self._counts: BoundedMap[Address, int] = BoundedMap(COUNTED_MEMBERS)
         self._sweep_at: int | None = None
 
-    def add(self, now: int, group: MulticastGroup, member: Address) -> list[Outgoing]:
-        """Note a listener; return the waiting frames that are to go to it now."""
+    def add(self, now: int, group: MulticastGroup, member: Address) -> list[Outgoing] | None:
+        """Note a listener; return the waiting frames for it, None if it is in too many groups."""
         if member == self._own or member.is_reserved:
             return []
+        known = self._groups.get(group)
+        if known is None or member not in known.members:
+            count = self._counts.get(member) or 0
+            if count >= GROUPS_OF_MEMBER:
+                return None
+            self._counts.set(member, count + 1)
         entry = self._obtain(now, group)
         entry.members.set(member, now)
         if not entry.queue:
@@ -109,7 +120,7 @@ class Multicast:
         chosen = [bridge for bridge in bridges if bridge not in (self._own, origin)]
         others = [member for member in members if member not in chosen]
         if len(chosen) + len(others) > limit:
-            others = shuffled(others, self._entropy)
+            others = shuffled(others, self._entropy, limit)
         recipients = tuple((chosen + others)[:limit])
         if len(members) >= limit:
             return Distribution(recipients, 0)
@@ -141,7 +152,7 @@ class Multicast:
         others = [member for member in known if member != asker]
         total = len(known)
         if len(others) > limit:
-            others = shuffled(others, self._entropy)
+            others = shuffled(others, self._entropy, limit)
         if group in subscriptions:
             others.insert(0, self._own)
             total += 1
@@ -155,15 +166,23 @@ class Multicast:
         """Forget listeners that were silent for long, and frames that waited in vain."""
         if self._sweep_at is None or now < self._sweep_at:
             return
+        counts: BoundedMap[Address, int] = BoundedMap(COUNTED_MEMBERS)
         for group, entry in self._groups.items():
             for member, seen in entry.members.items():
                 if now - seen >= MEMBER_LIFE_US:
                     entry.members.pop(member)
+                else:
+                    counts.set(member, (counts.get(member) or 0) + 1)
             entry.queue = [frame for frame in entry.queue if now - frame.created < QUEUE_LIFE_US]
             gathered = entry.gathered_at is not None and now - entry.gathered_at < MEMBER_LIFE_US
             if not len(entry.members) and not entry.queue and not gathered:
                 self._groups.pop(group)
+        self._counts = counts
         self._sweep_at = now + SWEEP_US if len(self._groups) else None
+
+    @property
+    def group_count(self) -> int:
+        return len(self._groups)
 
     def next_timer(self) -> int | None:
         return self._sweep_at
@@ -178,6 +197,13 @@ class Multicast:
         return entry
 
 
-def shuffled(items: Iterable[Address], entropy: Entropy) -> list[Address]:
-    """Return the items in random order."""
-    return [item for _, item in sorted((entropy.take(4), item) for item in items)]
+def shuffled(items: Iterable[Address], entropy: Entropy, count: int | None = None) -> list[Address]:
+    """Return the items in random order, or `count` of them."""
+    pool = list(items)
+    wanted = len(pool) if count is None else min(count, len(pool))
+    noise = entropy.take(4 * wanted)
+    # The begin of a Fisher-Yates shuffle: a question costs what its answer is long.
+    for i in range(wanted):
+        j = i + int.from_bytes(noise[4 * i : 4 * i + 4], "big") % (len(pool) - i)
+        pool[i], pool[j] = pool[j], pool[i]
+    return pool[:wanted]

@@ -370,6 +370,8 @@ class Network:
             state.drop(Drop.BAD_CONFIG)
         elif held is not None and config.timestamp < held.timestamp and not is_wanted:
             state.drop(Drop.STALE)
+        elif config == held and not is_wanted:
+            pass  # a copy, which anybody can have kept, ends no refusal
         else:
             if config != held:
                 self._use(now, config)
@@ -558,5 +560,7 @@ class Network:
 
     def _add_listener(self, now: int, group: MulticastGroup, member: Address) -> None:
         frames = self._state.multicast.add(now, group, member)
-        if frames:
+        if frames is None:
+            self._state.drop(Drop.RATE_LIMITED)
+        elif frames:
             self._departure.send_queued(now, frames, member)

@@ -31,6 +31,8 @@ class Directory(Protocol):
 
     def is_upstream(self, address: Address) -> bool: ...
 
+    def direct_latency(self, address: Address) -> int | None: ...
+
 
 class NetworkState:
     """One joined network; its machine and the two directions of frames work on it."""
@@ -57,6 +59,7 @@ class NetworkState:
         self.subscriptions = Subscriptions(network)
         self.parking = Parking()
         self.out: list[Output] = []
+        self._controller: Identity | None = None
 
     def configure(self, now: int, config: NetworkConfig) -> None:
         self.config = config
@@ -74,7 +77,12 @@ class NetworkState:
     def identity_of(self, address: Address) -> Identity | None:
         if address == self.own:
             return self.identity
-        return self.directory.identity_of(address)
+        if address != self.network.controller:
+            return self.directory.identity_of(address)
+        # VL1 forgets who is silent for long; without this one no certificate can be checked.
+        if self._controller is None:
+            self._controller = self.directory.identity_of(address)
+        return self._controller
 
     def obtain_identity(self, address: Address) -> Identity | None:
         """Return an identity, or have it looked for."""

@@ -7,7 +7,7 @@ from enum import IntEnum, unique
 from typing import Final, Self
 
 from ztstack.base.codec import Reader, Writer
-from ztstack.base.endpoint import Endpoint, decode_endpoint, encode_endpoint
+from ztstack.base.endpoint import Endpoint, Scope, decode_endpoint, encode_endpoint
 from ztstack.base.errors import DecodeError
 from ztstack.crypto import curve25519
 from ztstack.crypto.identity import Identity
@@ -117,6 +117,12 @@ class World:
     @property
     def is_planet(self) -> bool:
         return self.type is WorldType.PLANET
+
+    @property
+    def is_lab(self) -> bool:
+        """Whether every root is on this machine's loopback interface."""
+        endpoints = [endpoint for root in self.roots for endpoint in root.endpoints]
+        return bool(endpoints) and all(e.scope is Scope.LOOPBACK for e in endpoints)
 
     @property
     def is_moon(self) -> bool:

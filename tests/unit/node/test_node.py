@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.support.nodes import SETTLE_US, NodeWorld, Place
+from tests.support.nodes import SETTLE_US, NodeWorld, Place, opened
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import ConnectRefused, NotJoined, Unreachable
 from ztstack.base.network_id import NetworkId
@@ -13,19 +13,6 @@ from ztstack.ip.events import Pong
 from ztstack.ip.tcp.connection import Connection
 from ztstack.node.events import NetworkChanged, NetworkConfigured, OnlineChanged, Socket
 from ztstack.vl2.events import NetworkStatus
-
-
-def opened(
-    world: NodeWorld, network: NetworkId, a: Place, b: Place, size: int = 4
-) -> tuple[Connection, Connection]:
-    listener = b.interface(network).listen(world.now, None, 80)
-    one = a.interface(network).connect(world.now, b.ip(network, size), 80)
-    for _ in range(50):
-        world.run(100_000)
-        two = listener.accept()
-        if two is not None:
-            return one, two
-    raise AssertionError(f"no connection: {one.error}")
 
 
 def transferred(world: NodeWorld, one: Connection, two: Connection, data: bytes) -> bytes:

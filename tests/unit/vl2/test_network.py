@@ -445,16 +445,32 @@ def test_revocation_closes_the_door() -> None:
 
 
 def test_credentials_wait_for_the_controller() -> None:
+    """A node that was restarted has a configuration, and has not met anybody yet."""
+    phonebook = Phonebook(ALICE)
+    cached = config_for(BOB).to_dictionary()
+    network = Network(START, NETWORK, BOB, phonebook, CountingEntropy(), ListTracer(), cached)
+    frame = encoded(FrameMessage(NETWORK, 0x0800, b"x"))
+    com = config_for(ALICE).com
+    assert com is not None
+    payload = encoded(NetworkCredentials(coms=(com,)))
+    network.receive(START, ALICE.address, Verb.NETWORK_CREDENTIALS, 1, payload)
+    network.receive(START, ALICE.address, Verb.FRAME, 2, frame)
+    out = network.take_output()
+    assert WantIdentity(CONTROLLER.address) in out
+    assert not any(isinstance(output, FrameIn) for output in out)
+    phonebook.known[CONTROLLER.address] = CONTROLLER
+    network.identity_learned(START, CONTROLLER.address)
+    (delivered,) = (o.frame for o in network.take_output() if isinstance(o, FrameIn))
+    assert delivered.payload == b"x"
+
+
+def test_the_identity_of_the_controller_is_kept_when_others_forget_it() -> None:
     world, alice, bob = joined()
     del bob.phonebook.known[CONTROLLER.address]
     ask(world.now, alice)
     world.run()
-    assert bob.frames == []
-    assert CONTROLLER.address in bob.wanted
-    bob.phonebook.known[CONTROLLER.address] = CONTROLLER
-    bob.network.identity_learned(world.now, CONTROLLER.address)
-    world.run()
     assert len(bob.frames) == 1
+    assert bob.tracer.drops == []
 
 
 RULES = (
