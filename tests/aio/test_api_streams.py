@@ -150,7 +150,7 @@ def test_names_of_a_connection(on_lab: OnLab) -> None:
         assert client.get_extra_info("peername")[0] == ipv4(bob)
         assert client.get_extra_info("zt_node") == bob.address
         assert client.get_extra_info("zt_path") == "direct"
-        assert client.get_extra_info("socket") is None
+        assert client.get_extra_info("socket").getpeername() == client.get_extra_info("peername")
         assert client.get_extra_info("nothing", 5) == 5
         assert client.can_write_eof()
         assert client.get_protocol() is both.client
@@ -440,6 +440,28 @@ class Datagrams(asyncio.DatagramProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set_result(exc)
+
+
+@pytest.mark.parametrize(
+    ("host", "families"), [("0.0.0.0", [4]), ("::", [4, 6]), ("", [4, 6]), (None, [4, 6])]
+)
+def test_wildcards(on_lab: OnLab, host: str | None, families: list[int]) -> None:
+    async def body(alice: ztstack.Node, bob: ztstack.Node) -> None:
+        server = await bob.create_server(Recorder, host, 0)
+        found = [ip for ip, _ in server.addresses]
+        assert found == [ip for ip in bob.addresses() if (6 if ":" in ip else 4) in families]
+        for family in families:
+            to = ipv4(bob) if family == 4 else ipv6(bob)
+            (await alice.connect(to, server.port)).abort()
+        if families == [4]:
+            with pytest.raises(ConnectionRefusedError):
+                await alice.connect(ipv6(bob), server.port)
+        endpoint = await bob.datagram(0, host)
+        assert [ip for ip, _ in endpoint.addresses] == found
+        endpoint.close()
+        server.close()
+
+    on_lab(body)
 
 
 def test_datagrams(on_lab: OnLab) -> None:

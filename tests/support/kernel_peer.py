@@ -2,9 +2,8 @@
 
     python kernel_peer.py connect HOST PORT COUNT | serve PORT COUNT READY     [options]
 
-Sends COUNT bytes while it reads to the end, and prints one JSON line about both; with `--reset` or
-`--await-reset` it breaks the connection off, or waits until that is done to it, while the other end
-is in the named state. It imports nothing of the project.
+Sends COUNT bytes while it reads to the end, and prints one JSON line about both. It imports nothing
+of the project.
 """
 
 from __future__ import annotations
@@ -12,10 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
-import select
 import socket
-import struct
 import sys
 import threading
 import time
@@ -57,41 +53,6 @@ def exchange(sock: socket.socket, options: argparse.Namespace) -> dict[str, obje
     }
 
 
-def enter(sock: socket.socket, state: str) -> None:
-    """Lead the other end into a state; it sends a byte, or its end, when it is there.
-
-    It begins with a byte of ours: without one it cannot know that `connect` has returned.
-    """
-    sock.sendall(b"?")
-    if state == "CLOSE_WAIT":
-        sock.shutdown(socket.SHUT_WR)
-    assert sock.recv(1) == (b"" if state == "FIN_WAIT_2" else b"!")
-
-
-def reset(sock: socket.socket) -> dict[str, object]:
-    """Break the connection off."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
-    return {}
-
-
-def await_reset(sock: socket.socket) -> dict[str, object]:
-    """Wait until the connection is broken off, and say with which error."""
-    poll = select.poll()
-    poll.register(sock, 0)  # only errors
-    events = poll.poll(LIMIT_S * 1000)
-    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    return {"error": os.strerror(code) if code else None, "events": len(events)}
-
-
-def talk(sock: socket.socket, options: argparse.Namespace) -> dict[str, object]:
-    if options.reset or options.await_reset:
-        sock.settimeout(LIMIT_S)
-        enter(sock, options.reset or options.await_reset)
-        return reset(sock) if options.reset else await_reset(sock)
-    return exchange(sock, options)
-
-
 def prepare(sock: socket.socket, options: argparse.Namespace) -> None:
     if options.buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options.buffer)
@@ -115,8 +76,6 @@ def parsed() -> argparse.Namespace:
         mode.add_argument("--buffer", type=int, default=0, help="SO_RCVBUF")
         mode.add_argument("--window", type=int, default=0, help="TCP_WINDOW_CLAMP")
         mode.add_argument("--congestion", help="TCP_CONGESTION")
-        mode.add_argument("--reset", metavar="STATE")
-        mode.add_argument("--await-reset", metavar="STATE")
     serve.add_argument("ready", type=Path)
     return parser.parse_args()
 
@@ -129,7 +88,7 @@ def main() -> int:
             prepare(sock, options)
             sock.settimeout(LIMIT_S)
             sock.connect((options.host, options.port))
-            result = talk(sock, options)
+            result = exchange(sock, options)
     else:
         with socket.create_server(
             ("::", options.port), family=socket.AF_INET6, dualstack_ipv6=True
@@ -138,7 +97,7 @@ def main() -> int:
             options.ready.touch()
             server.settimeout(LIMIT_S)
             sock, _ = server.accept()
-            result = talk(sock, options)
+            result = exchange(sock, options)
     sys.stdout.write(json.dumps(result) + "\n")
     return 0
 

@@ -26,3 +26,26 @@ def udp_datagrams(data: bytes) -> dict[int, bytes]:
         at += _RECORD.size + length
         number += 1
     return found
+
+
+def pcapng_packets(data: bytes) -> list[tuple[tuple[str, int], int, int, bytes]]:
+    """Return what a pcapng file holds: interface and its link type, time, direction, packet."""
+    interfaces: list[tuple[str, int]] = []
+    found = []
+    at = 0
+    while at < len(data):
+        kind, total = struct.unpack_from("<II", data, at)
+        body = data[at + 8 : at + total - 4]
+        assert struct.unpack_from("<I", data, at + total - 4) == (total,)
+        assert total % 4 == 0
+        if kind == 1:
+            name = body[12 : 12 + int.from_bytes(body[10:12], "little")].decode()
+            interfaces.append((name, int.from_bytes(body[:2], "little")))
+        elif kind == 6:
+            number, high, low, kept, size = struct.unpack_from("<IIIII", body)
+            assert kept == size
+            flags = body[20 + size + -size % 4 :]
+            direction = int.from_bytes(flags[4:8], "little")
+            found.append((interfaces[number], high << 32 | low, direction, body[20 : 20 + size]))
+        at += total
+    return found

@@ -30,6 +30,7 @@ class Serving:
         self.code: int | None = None
         self.stdout = b""
         self.stderr = ""
+        self.said = io.StringIO()
         self.ready: dict[str, Any] = {}
 
     def _engine(self, env: Environment, settings: Settings) -> Engine:
@@ -43,7 +44,7 @@ class Serving:
 
     def run(self, arguments: list[str]) -> None:
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as taken:
-            stderr = io.StringIO()
+            stderr = self.said
             env = Environment(
                 variables=self._zt.variables,
                 home=self._zt.home,

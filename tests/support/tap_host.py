@@ -5,8 +5,7 @@
 Behind the TAP the kernel has 10.99.0.1 and fd99::1, this host .2 and ::2; with `--wan 1` it is the
 bare end of `direct_link(..., 1)` with 10.77.1.2 and fd77:1::2. It reads to the end of the stream
 while it sends SEND bytes, and prints one JSON line: what it sent and received, as counts and
-SHA-256. With `--reset` or `--await-reset` it breaks the connection off in the named state, or
-enters that state and waits until it is broken off. Run it as root in a namespace of its own.
+SHA-256. Run it as root in a namespace of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -34,7 +32,6 @@ from ztstack.base.mac import Mac
 from ztstack.base.trace import CountingTracer
 from ztstack.ip.interface import Interface
 from ztstack.ip.tcp.connection import Connection
-from ztstack.ip.tcp.state import State
 
 MAC: Final = Mac(0x020000000002)
 MTU: Final = 1500
@@ -107,12 +104,12 @@ class TapHost:
     def now() -> int:
         return time.monotonic_ns() // 1000
 
-    def turn(self) -> None:
-        """Wait for frames or a timer, then send what there is."""
+    def turn(self, *also: int) -> None:
+        """Wait for frames, a timer or other descriptors, then send what there is."""
         due = self.interface.next_timer()
         wait = 0.05 if due is None else max(0.0, min((due - self.now()) / 1e6, 0.05))
         if not self.interface.has_output:
-            select.select([self.descriptor], [], [], wait)
+            select.select([self.descriptor, *also], [], [], wait)
         for _ in range(_FRAMES_PER_WAKEUP):
             try:
                 data = os.read(self.descriptor, 65536)
@@ -166,39 +163,6 @@ class TapHost:
             "drops": {reason.value: number for reason, number in self.tracer.counts.items()},
         }
 
-    def enter(self, connection: Connection, state: State) -> None:
-        """Come into a state, which the peer brings about, and let it know by a byte or our end."""
-        self.until(lambda: bool(connection.read(self.now(), 1)))
-        if state is State.FIN_WAIT_2:
-            connection.shutdown(self.now())
-        self.until(lambda: connection.state in (state, State.CLOSED))
-        if state is not State.FIN_WAIT_2:
-            connection.write(self.now(), b"!")
-            self.until(lambda: connection.send_unacknowledged == 1)
-
-    def until(self, done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + LIMIT_S
-        while not done() and time.monotonic() < deadline:
-            self.turn()
-
-    def break_off(self, connection: Connection) -> dict[str, object]:
-        connection.abort(self.now())
-        for _ in range(4):
-            self.turn()
-        return {"state": connection.state.name}
-
-    def await_break(self, connection: Connection) -> dict[str, object]:
-        """Wait until the peer has broken off, and say what that looks like here."""
-        self.until(lambda: connection.error is not None)
-        return {"state": connection.state.name, "error": type(connection.error).__name__}
-
-    def talk(self, connection: Connection, options: argparse.Namespace) -> dict[str, object]:
-        if options.reset or options.await_reset:
-            self.enter(connection, State[options.reset or options.await_reset])
-            act = self.break_off if options.reset else self.await_break
-            return act(connection)
-        return self.exchange(connection, options)
-
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
@@ -211,8 +175,6 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--read", type=int, default=1 << 20, help="bytes of one read")
     parser.add_argument("--reads", type=int, default=1, help="how many before frames are served")
     parser.add_argument("--pause-after", type=int, default=0, help="read nothing for a second")
-    parser.add_argument("--reset", metavar="STATE")
-    parser.add_argument("--await-reset", metavar="STATE")
     return parser.parse_args()
 
 
@@ -236,7 +198,7 @@ def main() -> int:
         connection = host.interface.connect(host.now(), ip, options.port)
         while not connection.is_established and connection.error is None:
             host.turn()
-    sys.stdout.write(json.dumps(host.talk(connection, options)) + "\n")
+    sys.stdout.write(json.dumps(host.exchange(connection, options)) + "\n")
     return 0
 
 

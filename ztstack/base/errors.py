@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from enum import Enum, unique
+from errno import (
+    EADDRINUSE,
+    ECONNREFUSED,
+    ECONNRESET,
+    EHOSTUNREACH,
+    EMSGSIZE,
+    ENETUNREACH,
+    ETIMEDOUT,
+)
 
 
 class ZtError(Exception):
@@ -33,8 +42,16 @@ class Closed(LocalError, OSError):
     """The object was closed and is used again."""
 
 
+class TooLong(InvalidConfig, OSError):
+    """A datagram is longer than any can be."""
+
+    errno: int | None = EMSGSIZE
+
+
 class PortInUse(LocalError, OSError):
     """Another socket of this node holds the port."""
+
+    errno: int | None = EADDRINUSE
 
 
 class IdentityError(StorageError):
@@ -64,13 +81,31 @@ class AuthenticationRequired(RemoteError, PermissionError):
 class Unreachable(RemoteError, OSError):
     """Nobody answers for the address."""
 
+    errno: int | None = EHOSTUNREACH
+
+
+class NetworkUnreachable(Unreachable):
+    """No way leads to the network of the address, here or at a router."""
+
+    errno: int | None = ENETUNREACH
+
 
 class ConnectRefused(RemoteError, ConnectionRefusedError):
     """The peer has nothing listening there."""
 
+    errno: int | None = ECONNREFUSED
+
 
 class ConnectReset(RemoteError, ConnectionResetError):
     """The peer broke the connection off."""
+
+    errno: int | None = ECONNRESET
+
+
+class NoAnswer(RemoteError, TimeoutError):
+    """The peer of a connection has been silent for too long."""
+
+    errno: int | None = ETIMEDOUT
 
 
 class NameNotResolved(LocalError, OSError):

@@ -69,11 +69,14 @@ def _dial(node: BlockingNode, connection: HTTPConnection) -> Socket:
     address = (connection.host, connection.port or connection.default_port)
     source = connection.source_address
     try:
-        return node.create_connection(address, timeout, source)
+        made = node.create_connection(address, timeout, source)
     except TimeoutError as error:
         raise ConnectTimeoutError(connection, str(error)) from error
     except (ZtError, OSError) as error:
         raise NewConnectionError(connection, str(error)) from error
+    for level, option, value in connection.socket_options or ():
+        made.setsockopt(level, option, value)
+    return made
 
 
 def _is_connected(connection: HTTPConnection) -> bool:

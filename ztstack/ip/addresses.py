@@ -9,6 +9,7 @@ from ztstack.base.mac import BROADCAST, Mac, MulticastGroup
 ALL_HOSTS: Final = b"\xe0\x00\x00\x01"
 ALL_NODES: Final = b"\xff\x02" + bytes(13) + b"\x01"
 LIMITED_BROADCAST: Final = b"\xff\xff\xff\xff"
+ANY4: Final = bytes(4)
 UNSPECIFIED: Final = frozenset((bytes(4), bytes(16)))
 _SOLICITED: Final = b"\xff\x02" + bytes(9) + b"\x01\xff"
 
@@ -91,3 +92,13 @@ class Addresses:
                 if common > best_bits:
                     best, best_bits = own, common
         return best
+
+
+def overlaps(one: bytes | None, other: bytes | None) -> bool:
+    """Tell whether two sockets bound to these could get the same packet.
+
+    None is every address of both families, ANY4 every one of IPv4.
+    """
+    if one is None or other is None or one == other:
+        return True
+    return ANY4 in (one, other) and len(one) == len(other)

@@ -8,7 +8,7 @@ from typing import Final
 
 from ztstack.base.codec import Writer
 from ztstack.base.entropy import Entropy
-from ztstack.base.errors import Drop, InvalidConfig, Unreachable
+from ztstack.base.errors import Drop, InvalidConfig, NetworkUnreachable, Unreachable
 from ztstack.base.frame import EtherType, FrameBatch
 from ztstack.base.limits import BoundedMap
 from ztstack.base.mac import Mac
@@ -96,7 +96,7 @@ class Departure:
         if not self.addresses.is_local(ip) and self.addresses.group_mac(ip) is None:
             hop = self.routes.next_hop(ip)
             if hop is None:
-                raise Unreachable(f"{_host(ip)} is unreachable: there is no route")
+                raise NetworkUnreachable(f"{_host(ip)} is unreachable: there is no route")
         source = wanted if wanted is not None else self._source_for(hop or ip)
         if source is None:
             raise Unreachable(f"{_host(ip)} is unreachable: there is no own address of its kind")

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from ztstack.base.codec import Reader, Writer
 from ztstack.base.endpoint import Endpoint
-from ztstack.base.errors import ConnectRefused, DecodeError, Unreachable
+from ztstack.base.errors import ConnectRefused, DecodeError, NetworkUnreachable, Unreachable
 from ztstack.ip.packets import icmpv4, icmpv6
 from ztstack.ip.packets.icmpv4 import Icmpv4Message
 from ztstack.ip.packets.icmpv6 import Icmpv6Message
@@ -21,6 +21,9 @@ _ERROR6_BYTES: Final = 1280
 _SYN: Final = 2
 # Host, network and protocol codes of which TCP must give up: protocol, port, prohibited.
 _HARD4: Final = frozenset((2, 3, 9, 10, 13))
+# What is said of a whole network: unreachable, unknown, prohibited, or only for this service.
+_NETWORK4: Final = frozenset((0, 6, 9, 11))
+_NO_ROUTE6: Final = 0
 
 
 class Flow(NamedTuple):
@@ -80,7 +83,7 @@ def read_error4(message: Icmpv4Message) -> Reported | None:
     if message.code == icmpv4.CODE_PORT:
         return Reported(flow, _refused(flow), hard=True)
     hard = message.code in _HARD4
-    return Reported(flow, _unreachable(flow, "a router says so"), hard=hard)
+    return Reported(flow, _no_way(flow, network=message.code in _NETWORK4), hard=hard)
 
 
 def read_error6(message: Icmpv6Message) -> Reported | None:
@@ -98,7 +101,7 @@ def read_error6(message: Icmpv6Message) -> Reported | None:
     if message.code == icmpv6.CODE_PORT:
         return Reported(flow, _refused(flow), hard=True)
     hard = message.code == icmpv6.CODE_PROHIBITED
-    return Reported(flow, _unreachable(flow, "a router says so"), hard=hard)
+    return Reported(flow, _no_way(flow, network=message.code == _NO_ROUTE6), hard=hard)
 
 
 def unanswered(data: bytes) -> Reported | None:
@@ -146,6 +149,11 @@ def _host(ip: bytes) -> str:
 
 def _unreachable(flow: Flow, why: str) -> Unreachable:
     return Unreachable(f"{_host(flow.remote.ip)} is unreachable: {why}")
+
+
+def _no_way(flow: Flow, *, network: bool) -> Unreachable:
+    kind = NetworkUnreachable if network else Unreachable
+    return kind(f"{_host(flow.remote.ip)} is unreachable: a router says so")
 
 
 def _refused(flow: Flow) -> ConnectRefused:

@@ -10,7 +10,7 @@ from ztstack.base.entropy import Entropy
 from ztstack.base.errors import Closed, Drop, InvalidConfig, PortInUse
 from ztstack.base.mac import MulticastGroup
 from ztstack.base.trace import Tracer
-from ztstack.ip.addresses import is_multicast, multicast_mac
+from ztstack.ip.addresses import ANY4, is_multicast, multicast_mac, overlaps
 from ztstack.ip.events import Event, Readable
 from ztstack.ip.ports import choose_port
 
@@ -27,7 +27,7 @@ class UdpSender(Protocol):
 
 
 class UdpSocket:
-    """A UDP port on one address of the interface, or on all (`ip` is None)."""
+    """A UDP port on one address of the interface, on all, or on all of IPv4 (None, ANY4)."""
 
     def __init__(self, table: UdpTable, sender: UdpSender, ip: bytes | None, port: int) -> None:
         self._table = table
@@ -119,7 +119,7 @@ class UdpTable:
         if port == 0:
             port = choose_port(self._entropy, self._sockets.__contains__)
         bound = self._sockets.get(port, {})
-        if ip in bound or None in bound or (ip is None and bound):
+        if any(overlaps(ip, other) for other in bound):
             raise PortInUse(f"UDP port {port} is in use")
         sock = UdpSocket(self, sender, ip, port)
         self._sockets.setdefault(port, {})[ip] = sock
@@ -147,7 +147,7 @@ class UdpTable:
         bound = self._sockets.get(port)
         if bound is None:
             return None
-        return bound.get(ip) or bound.get(None)
+        return bound.get(ip) or bound.get(None) or (bound.get(ANY4) if len(ip) == 4 else None)
 
     def receive(self, data: bytes, remote: Endpoint, local: Endpoint) -> bool:
         """Deliver a datagram; False if nobody listens there."""

@@ -14,6 +14,7 @@ from ztstack.aio.status import NodeStatus
 from ztstack.base.address import Address
 from ztstack.base.errors import InvalidConfig, NameNotResolved, NotJoined, PortInUse
 from ztstack.base.network_id import NetworkId
+from ztstack.ip.addresses import ANY4
 from ztstack.sockets.datagram import DatagramEndpoint
 from ztstack.sockets.extras import load
 from ztstack.sockets.listener import Listener
@@ -144,13 +145,24 @@ class Node(Mirror):
             raise
         return stream
 
+    def _bindings(self, host: str | None) -> list[tuple[NetworkId, bytes | None]]:
+        """Return where to bind: with 0.0.0.0 every IPv4 address, with :: those of both families."""
+        if host in ("", "::"):
+            return self._service.bindings(None)
+        if host == "0.0.0.0":  # noqa: S104 - inside the networks only
+            return [(network, ANY4) for network, _ in self._service.bindings(None)]
+        return self._service.bindings(host)
+
     async def listen(self, port: int, host: str | None = None, backlog: int = BACKLOG) -> Listener:
-        """Listen on every address of every network, or on `host`; port 0 picks one."""
+        """Listen on every address of every network, or on `host`; port 0 picks one.
+
+        A `host` of 0.0.0.0 is every IPv4 address, and :: all of both families.
+        """
         check_port(port, zero=True)
         backlogs = []
         now = self._service.driver.now()
         try:
-            for network, ip in self._service.bindings(host):
+            for network, ip in self._bindings(host):
                 interface = self._service.node.member(network).interface
                 opened = interface.listen(now, ip, port, backlog)
                 backlogs.append((network, opened))
@@ -164,12 +176,12 @@ class Node(Mirror):
         return Listener(self._service, backlogs)
 
     async def datagram(self, port: int = 0, host: str | None = None) -> DatagramEndpoint:
-        """Bind a UDP port on every address of every network, or on `host`; port 0 picks one."""
+        """Bind a UDP port on every address of every network, or on `host` as `listen` has it."""
         check_port(port, zero=True)
         sockets = []
         now = self._service.driver.now()
         try:
-            for network, ip in self._service.bindings(host):
+            for network, ip in self._bindings(host):
                 opened = self._service.node.member(network).interface.bind_udp(now, ip, port)
                 sockets.append((network, opened))
                 port = opened.port

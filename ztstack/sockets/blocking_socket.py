@@ -17,6 +17,7 @@ from ztstack.sockets.background import Background
 from ztstack.sockets.datagram import DatagramEndpoint
 from ztstack.sockets.duplex import Duplex
 from ztstack.sockets.listener import Listener
+from ztstack.sockets.options import ConnectionSocket
 
 Bytes = bytes | bytearray | memoryview
 Name = tuple[str, int]
@@ -117,9 +118,26 @@ class Socket(_Blocking):
         """Whether an idle connection came to its end; never blocks."""
         return self._closed or self._stream.is_readable
 
-    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
-        """Refuse: these options belong to the system's sockets (OSError ENOPROTOOPT)."""
-        raise OSError(errno.ENOPROTOOPT, f"no option {option} of level {level} to set to {value!r}")
+    def setsockopt(self, level: int, option: int, value: Bytes | int) -> None:
+        """Set one of ConnectionSocket's options; OSError ENOPROTOOPT for others, EINVAL."""
+
+        async def change() -> None:
+            self._options.setsockopt(level, option, value)
+
+        self._run(change)
+
+    def getsockopt(self, level: int, option: int, size: int = 0) -> int | bytes:
+        """Return one of ConnectionSocket's options as a number, or with a `size` as bytes."""
+
+        async def ask() -> int | bytes:
+            return self._options.getsockopt(level, option, size)
+
+        return self._run(ask)
+
+    @property
+    def _options(self) -> ConnectionSocket:
+        found: ConnectionSocket = self._stream.writer.get_extra_info("socket")
+        return found
 
     # Receiving.
 

@@ -7,8 +7,9 @@ import ipaddress
 from typing import Final
 
 from ztstack.aio.service import Service
-from ztstack.base.errors import Closed, InvalidConfig, NotJoined, Unreachable
+from ztstack.base.errors import Closed, InvalidConfig, NotJoined, TooLong, Unreachable
 from ztstack.base.network_id import NetworkId
+from ztstack.ip.addresses import ANY4
 from ztstack.ip.events import Event
 from ztstack.ip.udp_socket import UdpSocket
 
@@ -34,14 +35,12 @@ class DatagramEndpoint:
     def addresses(self) -> list[tuple[str, int]]:
         found = []
         for network, sock in self._sockets:
-            if sock.ip is not None:
-                found.append((str(ipaddress.ip_address(sock.ip)), sock.port))
-                continue
-            found.extend((ip, sock.port) for ip in self._service.addresses(network))
+            own = self._service.addresses(network)
+            found += [(ip, sock.port) for ip in bound_addresses(sock.ip, own)]
         return found
 
     async def send(self, data: bytes, host: str, port: int) -> None:
-        """Send one datagram of at most 65507 bytes; NameNotResolved, Unreachable."""
+        """Send one datagram of at most 65507 bytes; NameNotResolved, Unreachable, TooLong."""
         self.send_now(data, host, port)
 
     def send_now(self, data: bytes, host: str, port: int) -> None:
@@ -49,7 +48,7 @@ class DatagramEndpoint:
         if self._closed:
             raise Closed("the UDP endpoint is closed")
         if len(data) > MAX_DATAGRAM:
-            raise InvalidConfig(f"a UDP datagram holds {MAX_DATAGRAM} bytes, not {len(data)}")
+            raise TooLong(f"a UDP datagram holds {MAX_DATAGRAM} bytes, not {len(data)}")
         group = group_of(host)
         if group is not None:
             self._send_to_group(data, group, port)
@@ -134,6 +133,15 @@ class DatagramEndpoint:
     def socket_event(self, event: Event) -> None:
         del event
         self._arrived.set()
+
+
+def bound_addresses(bound: bytes | None, own: list[str]) -> list[str]:
+    """Return the addresses that a socket is bound to, of a node's own ones."""
+    if bound is None:
+        return own
+    if bound == ANY4:
+        return [ip for ip in own if ":" not in ip]
+    return [str(ipaddress.ip_address(bound))]
 
 
 def group_of(host: str) -> bytes | None:

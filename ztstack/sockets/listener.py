@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 
 from ztstack.aio.service import Service
 from ztstack.base.errors import Closed
 from ztstack.base.network_id import NetworkId
 from ztstack.ip.events import Event
 from ztstack.ip.tcp.listener import Listener as Backlog
+from ztstack.sockets.datagram import bound_addresses
 from ztstack.sockets.stream import Stream
 
 
@@ -33,10 +33,8 @@ class Listener:
         """Every address and port on which a connection can arrive now."""
         found = []
         for network, backlog in self._backlogs:
-            if backlog.ip is not None:
-                found.append((str(ipaddress.ip_address(backlog.ip)), backlog.port))
-                continue
-            found += [(ip, backlog.port) for ip in self._service.addresses(network)]
+            own = self._service.addresses(network)
+            found += [(ip, backlog.port) for ip in bound_addresses(backlog.ip, own)]
         return found
 
     async def accept(self) -> Stream:

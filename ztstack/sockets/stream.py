@@ -12,6 +12,7 @@ from ztstack.base.errors import Closed
 from ztstack.base.network_id import NetworkId
 from ztstack.ip.events import Established, Event, Readable, Refused, Writable
 from ztstack.ip.tcp.connection import Connection
+from ztstack.sockets.options import ConnectionSocket
 
 RECEIVE_LIMIT: Final = 1 << 20
 
@@ -25,6 +26,7 @@ class Stream:
         self._connection = connection
         self._waiters: list[asyncio.Future[None]] = []
         self._closed = False
+        self._socket: ConnectionSocket | None = None
         self.bytes_received = 0
         self.bytes_sent = 0
         service.attach(connection, self)
@@ -57,6 +59,13 @@ class Stream:
         """`direct`, or `relay` where packets go through a root."""
         node = self.remote_node
         return self._service.link_to(node) if node is not None else "relay"
+
+    @property
+    def socket(self) -> ConnectionSocket:
+        """What knows the options of this connection: TCP_NODELAY, SO_KEEPALIVE and others."""
+        if self._socket is None:
+            self._socket = ConnectionSocket(self._service, self._connection)
+        return self._socket
 
     # Receiving.
 
@@ -122,6 +131,9 @@ class Stream:
     async def close(self) -> None:
         """Close both directions; data in the send buffer still goes out."""
         if self._closed:
+            return
+        if self._socket is not None and self._socket.resets_on_close:
+            self.abort()
             return
         self._closed = True
         self._wake()

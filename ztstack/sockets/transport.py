@@ -13,6 +13,7 @@ from ztstack.ip.events import Event
 from ztstack.ip.tcp.connection import Connection
 from ztstack.sockets.carrier import Carrier
 from ztstack.sockets.open_sockets import OpenSockets
+from ztstack.sockets.options import ConnectionSocket
 
 READ_BYTES: Final = 256 * 1024
 HIGH_WATER: Final = 64 * 1024
@@ -31,8 +32,9 @@ class StreamTransport(asyncio.Transport):
 
     `get_extra_info` knows `peername` and `sockname`, which are (IP address, port) in both families,
     and beside them `zt_network` (a NetworkId), `zt_node` (the peer's Address or None) and `zt_path`
-    (`direct` or `relay`). There is no `socket`. The write buffer that the water marks measure is
-    what the connection's own send buffer (4 MiB, sent and not acknowledged) had no room for.
+    (`direct` or `relay`). Its `socket` has names and options (see ConnectionSocket), no bytes. The
+    write buffer that the water marks measure is what the connection's own send buffer (4 MiB, sent
+    and not acknowledged) had no room for.
     """
 
     # What asyncio's start_tls looks for.
@@ -63,8 +65,10 @@ class StreamTransport(asyncio.Transport):
         self._eof_received = False
         self._closing = False
         self._lost = False
+        self._finished = False
         self._reason: Exception | None = None
         self._soon: asyncio.Handle | None = None
+        self._socket: ConnectionSocket | None = None
         self.on_lost: Callable[[StreamTransport], None] = _nobody
         service.attach(connection, self)
         opened.add(self)
@@ -74,8 +78,9 @@ class StreamTransport(asyncio.Transport):
         self._loop.call_soon(self._make)
 
     def _make(self) -> None:
-        if self._lost:
+        if self._finished:
             return
+        # Even if it was closed at once: `connection_lost` follows, and somebody may wait for it.
         self._made = True
         if self._call(self._protocol.connection_made, self):
             self._turn()
@@ -83,6 +88,10 @@ class StreamTransport(asyncio.Transport):
     # What it is.
 
     def get_extra_info(self, name: str, default: object = None) -> object:
+        if name == "socket":
+            if self._socket is None:
+                self._socket = ConnectionSocket(self._service, self._connection)
+            return self._socket
         live = self._live.get(name)
         if live is not None:
             return live() if self._service.is_running else default
@@ -307,6 +316,9 @@ class StreamTransport(asyncio.Transport):
         """Stop reading, send what was written, then call `connection_lost(None)`."""
         if self._closing:
             return
+        if self._socket is not None and self._socket.resets_on_close:
+            self.abort()
+            return
         self._closing = True
         if not self._pending:
             self._connection_close()
@@ -355,6 +367,7 @@ class StreamTransport(asyncio.Transport):
         self._loop.call_soon(self._finish, error)
 
     def _finish(self, error: Exception | None) -> None:
+        self._finished = True
         try:
             if self._made:
                 self._protocol.connection_lost(error)

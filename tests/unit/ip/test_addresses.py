@@ -7,7 +7,14 @@ import ipaddress
 import pytest
 
 from ztstack.base.mac import BROADCAST, Mac, MulticastGroup
-from ztstack.ip.addresses import Addresses, is_multicast, multicast_mac, solicited_node
+from ztstack.ip.addresses import (
+    ANY4,
+    Addresses,
+    is_multicast,
+    multicast_mac,
+    overlaps,
+    solicited_node,
+)
 
 
 def ip(text: str) -> bytes:
@@ -89,3 +96,25 @@ def test_no_source_of_the_family() -> None:
 
 def test_impossible_prefixes_are_left_out() -> None:
     assert Addresses([(ip("10.0.0.1"), 33), (b"abc", 1)]).items == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        (None, None, True),
+        (None, ip("10.0.0.1"), True),
+        (None, ip("fd00::1"), True),
+        (None, ANY4, True),
+        (ANY4, ANY4, True),
+        (ANY4, ip("10.0.0.1"), True),
+        (ANY4, ip("fd00::1"), False),
+        (ip("10.0.0.1"), ip("10.0.0.1"), True),
+        (ip("10.0.0.1"), ip("10.0.0.2"), False),
+        (ip("fd00::1"), ip("10.0.0.1"), False),
+    ],
+)
+def test_what_two_sockets_would_both_get(
+    one: bytes | None, other: bytes | None, both: bool
+) -> None:
+    assert overlaps(one, other) is both
+    assert overlaps(other, one) is both

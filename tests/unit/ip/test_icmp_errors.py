@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from tests.support.ethernet import ip
 from ztstack.base.codec import Reader, Writer
 from ztstack.base.endpoint import Endpoint
-from ztstack.base.errors import ConnectRefused, DecodeError, Unreachable
+from ztstack.base.errors import ConnectRefused, DecodeError, NetworkUnreachable, Unreachable
 from ztstack.ip.icmp_errors import (
     Flow,
     port_unreachable,
@@ -70,8 +70,12 @@ def test_flows_of_fragments() -> None:
 @pytest.mark.parametrize(
     ("kind", "code", "error", "hard", "mtu"),
     [
-        (3, 0, Unreachable, False, 0),
+        (3, 0, NetworkUnreachable, False, 0),
         (3, 1, Unreachable, False, 0),
+        (3, 6, NetworkUnreachable, False, 0),
+        (3, 7, Unreachable, False, 0),
+        (3, 9, NetworkUnreachable, True, 0),
+        (3, 11, NetworkUnreachable, False, 0),
         (3, 2, Unreachable, True, 0),
         (3, 3, ConnectRefused, True, 0),
         (3, 4, Unreachable, False, 1400),
@@ -92,7 +96,7 @@ def test_errors_of_ipv4(kind: int, code: int, error: type, hard: bool, mtu: int)
 @pytest.mark.parametrize(
     ("kind", "code", "error", "hard", "mtu"),
     [
-        (1, 0, Unreachable, False, 0),
+        (1, 0, NetworkUnreachable, False, 0),
         (1, 1, Unreachable, True, 0),
         (1, 3, Unreachable, False, 0),
         (1, 4, ConnectRefused, True, 0),

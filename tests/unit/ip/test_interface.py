@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -11,6 +13,7 @@ from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import ConnectRefused, Drop, InvalidConfig, PortInUse, Unreachable
 from ztstack.base.frame import EtherType, Frame
 from ztstack.base.mac import BROADCAST, Mac
+from ztstack.ip.addresses import ANY4
 from ztstack.ip.events import Pong, Readable
 from ztstack.ip.neighbors import ASK_US
 from ztstack.ip.packets import icmpv4, icmpv6
@@ -269,6 +272,38 @@ def test_udp_to_ourselves() -> None:
     assert isinstance(asker.take_error(), ConnectRefused)
     assert Pong(A6, 1, 2, b"me") in one.interface.take_events()
     assert one.sent == []
+
+
+def test_a_socket_of_all_ipv4_addresses() -> None:
+    one, two, wire = pair()
+    server = two.interface.bind_udp(wire.now, ANY4, 53)
+    asker = one.interface.bind_udp(wire.now, None, 0)
+    asker.send(wire.now, b"four", B4, 53)
+    asker.send(wire.now, b"six", B6, 53)
+    wire.settle()
+    assert server.receive() == (b"four", Endpoint(A4, asker.port), B4)
+    assert isinstance(asker.take_error(), ConnectRefused)
+    server.send(wire.now, b"answer", A4, asker.port)
+    wire.settle()
+    assert asker.receive() == (b"answer", Endpoint(B4, 53), A4)
+    with pytest.raises(InvalidConfig):
+        server.send(wire.now, b"", A6, asker.port)
+    with pytest.raises(PortInUse):
+        two.interface.bind_udp(wire.now, B4, 53)
+    assert two.interface.bind_udp(wire.now, B6, 53).port == 53
+
+
+def test_errors_have_the_numbers_of_the_system() -> None:
+    one, _, wire = pair()
+    sock = one.interface.bind_udp(wire.now, None, 53)
+    with pytest.raises(OSError, match="65508") as long:
+        sock.send(wire.now, bytes(65_508), B4, 53)
+    with pytest.raises(OSError, match="no route") as nowhere:
+        one.interface.connect(wire.now, ip("8.8.8.8"), 80)
+    with pytest.raises(OSError, match="in use") as taken:
+        one.interface.bind_udp(wire.now, None, 53)
+    numbers = [found.value.errno for found in (long, nowhere, taken)]
+    assert numbers == [errno.EMSGSIZE, errno.ENETUNREACH, errno.EADDRINUSE]
 
 
 def test_commands_that_cannot_be() -> None:

@@ -7,9 +7,13 @@ import pytest
 from tests.support.ethernet import Host, Wire, ip
 from ztstack.base.errors import ConnectRefused, Drop, PortInUse, Unreachable
 from ztstack.base.frame import Frame
+from ztstack.ip.addresses import ANY4
 from ztstack.ip.neighbors import ASK_US
+from ztstack.ip.ports import EPHEMERAL_FIRST
 from ztstack.ip.tcp.connection import Connection
+from ztstack.ip.tcp.control_block import TIME_WAIT_US
 from ztstack.ip.tcp.listener import Listener
+from ztstack.ip.tcp.state import State
 
 A4, B4 = ip("10.0.0.1"), ip("10.0.0.2")
 A6, B6 = ip("fd00::1"), ip("fd00::2:3456")
@@ -102,6 +106,91 @@ def test_ports() -> None:
         one.interface.listen(wire.now, A4, listener.port)
     client = one.interface.connect(wire.now, B4, 80, A4, 4000)
     assert client.local == (A4, 4000)
+
+
+@pytest.mark.parametrize(
+    ("bound", "there", "elsewhere"),
+    [(ANY4, B4, B6), (B6, B6, B4), (B4, B4, B6)],
+)
+def test_only_what_a_listener_is_bound_to(bound: bytes, there: bytes, elsewhere: bytes) -> None:
+    one, two, wire = pair()
+    listener = two.interface.listen(wire.now, bound, 80)
+    established(one, wire, listener, there)
+    refused = one.interface.connect(wire.now, elsewhere, 80)
+    wire.settle()
+    assert isinstance(refused.error, ConnectRefused)
+    # The other family is free for somebody else.
+    other = two.interface.listen(wire.now, elsewhere, 80)
+    established(one, wire, other, elsewhere)
+    for taken in (None, bound):
+        with pytest.raises(PortInUse):
+            two.interface.listen(wire.now, taken, 80)
+
+
+def test_a_listener_on_everything_takes_both_families_and_many() -> None:
+    one, two, wire = pair()
+    listener = two.interface.listen(wire.now, None, 80)
+    clients = [one.interface.connect(wire.now, to, 80) for to in (B4, B6) for _ in range(20)]
+    wire.settle()
+    accepted = {server.remote for server in iter(listener.accept, None)}
+    assert accepted == {client.local for client in clients}
+    assert all(client.is_established for client in clients)
+
+
+def test_a_chosen_port_is_no_listeners_and_no_connections() -> None:
+    one, two, wire = pair()
+    listener = two.interface.listen(wire.now, None, 80)
+    # The next port for these ends is known: the one behind that of a connection before.
+    first, _ = established(one, wire, listener, B4)
+    port = first.local.port
+    following = [EPHEMERAL_FIRST + (port + step) % 16_384 for step in (1, 2, 3)]
+    one.interface.listen(wire.now, None, following[0])
+    one.interface.connect(wire.now, B4, 80, local_port=following[1])
+    second, _ = established(one, wire, listener, B4)
+    assert second.local.port == following[2]
+
+
+def test_a_port_whose_connection_is_in_time_wait_is_not_chosen() -> None:
+    one, two, wire = pair()
+    listener = two.interface.listen(wire.now, None, 80)
+    client, server = established(one, wire, listener, B4)
+    client.close(wire.now)
+    wire.settle()
+    server.close(wire.now)
+    wire.settle()
+    assert client.state is State.TIME_WAIT
+    first = client.local.port
+    with pytest.raises(PortInUse):
+        one.interface.connect(wire.now, B4, 80, local_port=first)
+    # To another port of the peer it is free.
+    other = one.interface.connect(wire.now, B4, 81, local_port=first)
+    assert other.local.port == first
+    wire.wait(TIME_WAIT_US + 1_000_000)
+    again = one.interface.connect(wire.now, B4, 80, local_port=first)
+    assert again.local.port == first
+
+
+@pytest.mark.parametrize("to", [B4, B6])
+def test_an_mtu_that_becomes_less_shortens_segments(to: bytes) -> None:
+    one, two, wire = pair(2800)
+    listener = two.interface.listen(wire.now, None, 80)
+    client, server = established(one, wire, listener, to)
+    client.write(wire.now, DATA[:500_000])
+    wire.step()
+    for host in (one, two):
+        host.interface.set_mtu(wire.now, 1400)
+        host.sent.clear()
+    client.write(wire.now, DATA[500_000:])
+    client.shutdown(wire.now)
+    received = bytearray()
+    while not server.at_eof:
+        wire.wait(10_000)
+        for piece in server.read(wire.now, 1 << 20):
+            received += piece
+    assert received == DATA
+    assert max(len(frame.payload) for frame in one.sent) == 1400
+    assert transfer(wire, server, client, DATA) == DATA
+    assert max(len(frame.payload) for frame in two.sent) == 1400
 
 
 @pytest.mark.parametrize("every", [7, 50])

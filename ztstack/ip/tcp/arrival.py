@@ -15,6 +15,7 @@ from ztstack.ip.tcp.control_block import (
     KEEPALIVE,
     LINGER,
     ORPHAN_US,
+    PACE,
     PERSIST,
     PROBE_TAIL,
     QUICK_ACKS,
@@ -352,7 +353,7 @@ def wait(block: ControlBlock, now: int) -> None:
     """Enter TIME-WAIT."""
     block.state = State.TIME_WAIT
     block.buffer.clear()
-    for timer in (RETRANSMIT, PROBE_TAIL, PERSIST, REORDER, DELAY, KEEPALIVE, IDLE):
+    for timer in (RETRANSMIT, PROBE_TAIL, PERSIST, REORDER, DELAY, KEEPALIVE, IDLE, PACE):
         block.timers.stop(timer)
     block.arm(LINGER, now + TIME_WAIT_US)
     block.shared.waiting[block] = None

@@ -7,7 +7,6 @@ from typing import Final
 from ztstack.base.errors import Closed, ConnectReset
 from ztstack.base.timers import MILLISECOND, SECOND
 from ztstack.ip.tcp.control_block import KEEPALIVE, LINGER, ORPHAN_US, ControlBlock
-from ztstack.ip.tcp.send_buffer import LIMIT
 from ztstack.ip.tcp.state import OPENING, RECEIVING, State
 
 KEEPALIVE_INTERVAL_US: Final = 75 * SECOND
@@ -92,7 +91,7 @@ class Connection(ControlBlock):
         window = 2 * self.congestion.window
         if window > self.buffer.limit:
             # What is in flight is kept too, so that there is always something to follow.
-            self.buffer.limit = min(window, LIMIT)
+            self.buffer.limit = min(window, self.buffer.ceiling)
         if self.fin_offset is not None or self.closed_by_user:
             raise Closed("this side of the connection was closed")
         if self.error is not None:

@@ -36,9 +36,18 @@ QUICK_ACKS: Final = 16
 """So many acknowledgements at the beginning, and after a gap, are not held back."""
 DELAY_US: Final = 40 * MILLISECOND
 """How long less than two full segments wait for company (RFC 9293 section 3.8.6.3)."""
+PACED_RTT_US: Final = 4 * MILLISECOND
+"""From this round trip on, segments are spread over it, up to so many bytes a microsecond."""
+PACED_BYTES_PER_US: Final = 20
+FIRST_BURST: Final = 10
+"""A window of no more segments than these leaves at once."""
+PACE_US: Final = 1 * MILLISECOND
+PACE_SLACK_US: Final = 4 * MILLISECOND
+"""How much of what was not sent, because a wake-up came late, may be made up for."""
 _HELD_BACK_US: Final = 50 * MILLISECOND
 
 _DEAD_ALARMS: Final = 256
+PACE: Final = "pace"
 RETRANSMIT, PROBE_TAIL, PERSIST, LINGER, REORDER, DELAY, KEEPALIVE, IDLE = (
     "retransmit",
     "probe tail",
@@ -165,6 +174,7 @@ class ControlBlock:
         "option_sum",
         "options",
         "own_mss",
+        "pace_at",
         "peer_window",
         "peer_window_max",
         "peer_window_shift",
@@ -275,6 +285,8 @@ class ControlBlock:
         self.assumed = 0
         self.retries = 0
         self.last_sent = 0
+        # When the next segment may leave, where they are spread over the round trip.
+        self.pace_at = 0
         # When something was last acknowledged, or the first of what is not was sent.
         self.progress_at = 0
         # The segment size before it was lowered because nothing of it came through, 0 if it was
@@ -385,6 +397,38 @@ class ControlBlock:
         if self.keepalive is not None:
             self.arm(KEEPALIVE, now + self.keepalive[0])
 
+    @property
+    def is_paced(self) -> bool:
+        """Whether segments are spread over the round trip, as small buffers on the way like it.
+
+        That is on long paths that keep the order, beyond the first segments, and where a wake-up a
+        millisecond is not what limits the rate.
+        """
+        rtt_us, window = self.rtt.smoothed_us, self.congestion.window
+        return (
+            rtt_us >= PACED_RTT_US
+            and self.recovery_point is None
+            and not self.flight.is_reordered
+            and FIRST_BURST * self.mss < window < rtt_us * PACED_BYTES_PER_US
+        )
+
+    def _pace_us(self, count: int) -> int:
+        """Return how long `count` bytes take: a little less than they would by the window."""
+        congestion = self.congestion
+        faster = 2.0 if congestion.window < congestion.threshold else 1.2
+        return int(count * self.rtt.smoothed_us / (congestion.window * faster))
+
+    def allowance(self, now: int) -> int:
+        """Return how many segments may leave now; a late wake-up gets a little more."""
+        self.pace_at = max(self.pace_at, now - PACE_SLACK_US)
+        ahead = now + PACE_US - self.pace_at
+        each = max(1, self._pace_us(self.mss))
+        return max(0, -(-ahead // each))
+
+    def spend(self, count: int) -> None:
+        """Note that `count` bytes have left."""
+        self.pace_at += self._pace_us(count)
+
     def arm_probe(self, now: int) -> None:
         """Set the time of the tail's probe (RFC 8985 section 7.2)."""
         in_flight = self.send_next - self.send_unacknowledged
@@ -449,6 +493,15 @@ class ControlBlock:
         # Rows of a multiple of four bytes are what numpy sums best.
         self.mss = mss & ~3
         self.congestion.set_mss(self.mss)
+
+    def lower_mss(self, most: int) -> None:
+        """Use no longer segments from now on, and do not try longer ones again."""
+        self.own_mss = min(self.own_mss, most)
+        if most < self.full_mss:
+            self.set_mss(most)
+        if most < self.mss_before:
+            self.mss_before = 0
+            self.mss_trial = None
 
 
 def usable_mss(mtu: int, ip_bytes: int) -> int:

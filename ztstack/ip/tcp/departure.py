@@ -11,6 +11,8 @@ from ztstack.ip.packets.checksum import has_numpy, slot_sums, swap, word_sum
 from ztstack.ip.packets.tcp import HEADER, HEADER_BYTES, PROTOCOL, Flags, TcpSegment
 from ztstack.ip.tcp.control_block import (
     DELAY,
+    PACE,
+    PACE_US,
     PERSIST,
     PROBE_TAIL,
     RETRANSMIT,
@@ -74,7 +76,8 @@ def take(block: ControlBlock, now: int, limit: int) -> tuple[SegmentRun | None, 
             packets.append(_syn(block, now))
     else:
         if block.state in SENDING:
-            more = _send(block, now, limit, packets)
+            send = _send_spread if block.is_paced else _send
+            more = send(block, now, limit, packets)
         if block.ping_due:
             block.ping_due = False
             if not packets:
@@ -188,6 +191,20 @@ def _acknowledge(block: ControlBlock, packets: list[Packet]) -> None:
 
 
 # Data.
+
+
+def _send_spread(block: ControlBlock, now: int, limit: int, packets: list[Packet]) -> bool:
+    """Do as `_send`, but no faster than in proportion to the round trip."""
+    allowed = block.allowance(now)
+    more = True
+    if allowed or block.probe_due:
+        more = _send(block, now, min(limit, max(allowed, 1)), packets)
+        block.spend(sum(len(body) for _, body in packets))
+        allowed = block.allowance(now)
+    if more and not allowed:
+        block.arm(PACE, max(block.pace_at, now + PACE_US))
+        return False
+    return more
 
 
 def _send(block: ControlBlock, now: int, limit: int, packets: list[Packet]) -> bool:

@@ -15,6 +15,7 @@ from ztstack.base.frame import Burst, EtherType
 from ztstack.base.limits import RateGate
 from ztstack.base.timers import MILLISECOND, earliest
 from ztstack.base.trace import Tracer
+from ztstack.ip.addresses import overlaps
 from ztstack.ip.events import Accepted, Event
 from ztstack.ip.packets.tcp import HEADER_BYTES, PROTOCOL, Flags, TcpSegment, verify
 from ztstack.ip.tcp.arrival import receive, take_syn
@@ -69,8 +70,13 @@ class TcpHost:
     # Commands.
 
     def set_mtu(self, now: int, mtu: int) -> None:
+        """Set the MTU; connections whose segments have become too long use shorter ones."""
         del now
+        is_less = mtu < self._mtu
         self._mtu = mtu
+        if is_less:
+            for connection in self._connections.values():
+                connection.lower_mss(usable_mss(mtu, len(connection.local.ip)))
 
     def connections(self) -> list[Connection]:
         """Return all that are not over."""
@@ -78,6 +84,14 @@ class TcpHost:
 
     def is_port_used(self, port: int) -> bool:
         return port in self._listeners or port in self._ports
+
+    def is_taken(self, ip: bytes, remote: Endpoint, port: int) -> bool:
+        """Tell whether no connection to `remote` can begin here: somebody listens, or there is one.
+
+        One in TIME-WAIT counts too.
+        """
+        local = Endpoint(ip, port)
+        return self._listener_for(local) is not None or self._find(local, remote) is not None
 
     def connect(self, now: int, local: Endpoint, remote: Endpoint, mtu: int) -> Connection:
         """Begin to open a connection; PortInUse if there is one with these ends."""
@@ -97,7 +111,7 @@ class TcpHost:
         """Listen; PortInUse if somebody does on an address that this one includes."""
         del now
         for other in self._listeners.get(port, []):
-            if ip is None or other.ip is None or other.ip == ip:
+            if overlaps(ip, other.ip):
                 raise PortInUse(f"port {port} is listened on already")
         listener = Listener(ip, port, max(1, backlog), self._forget_listener)
         self._listeners.setdefault(port, []).append(listener)
@@ -308,7 +322,7 @@ class TcpHost:
 
     def _listener_for(self, local: Endpoint) -> Listener | None:
         for listener in self._listeners.get(local.port, []):
-            if listener.ip is None or listener.ip == local.ip:
+            if overlaps(listener.ip, local.ip):
                 return listener
         return None
 

@@ -10,6 +10,7 @@ from ztstack.ip.tcp.scoreboard import Scoreboard
 
 LIMIT: Final = 4 << 20
 FIRST_LIMIT: Final = 256 << 10
+LEAST_LIMIT: Final = 4 << 10
 _INTERVAL_US: Final = 10 * MILLISECOND
 """A round trip is not taken for shorter: wake-ups are of this kind."""
 MAX_GAPS: Final = 4096
@@ -27,6 +28,7 @@ class ReceiveBuffer:
     __slots__ = (
         "_block",
         "_block_used",
+        "_ceiling",
         "_charge",
         "_early",
         "_early_charge",
@@ -47,6 +49,7 @@ class ReceiveBuffer:
         self.size = 0
         # How much may wait, and what was read since when: a reader that is fast gets more.
         self.limit = FIRST_LIMIT
+        self._ceiling = LIMIT
         self._taken = 0
         self._since = 0
         # What came twice and was not reported yet (RFC 2883).
@@ -197,15 +200,19 @@ class ReceiveBuffer:
             self._block = None
         return views
 
+    def bound(self, limit: int) -> None:
+        """Let no more than `limit` bytes wait from now on, as far as that is reasonable."""
+        self.limit = self._ceiling = min(max(limit, LEAST_LIMIT), LIMIT)
+
     def tune(self, now: int, count: int, rtt_us: int) -> None:
         """Let twice as much wait if `count` bytes more, half of it a round trip, were read."""
         self._taken += count
         elapsed = now - self._since
         interval = max(rtt_us, _INTERVAL_US)
-        if elapsed < interval or self.limit >= LIMIT:
+        if elapsed < interval or self.limit >= self._ceiling:
             return
         if 2 * self._taken * interval >= self.limit * elapsed:
-            self.limit = min(2 * self.limit, LIMIT)
+            self.limit = min(2 * self.limit, self._ceiling)
         self._taken = 0
         self._since = now
 

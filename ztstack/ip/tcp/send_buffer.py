@@ -7,6 +7,7 @@ from typing import Final
 LIMIT: Final = 4 << 20
 FIRST_LIMIT: Final = 1 << 20
 FIRST: Final = 64 << 10
+LEAST_LIMIT: Final = 4 << 10
 
 
 class SendBuffer:
@@ -15,15 +16,20 @@ class SendBuffer:
     `limit` is how much may be in it: its owner raises it where the path takes more.
     """
 
-    __slots__ = ("_ring", "_size", "end", "limit", "start", "view")
+    __slots__ = ("_ring", "_size", "ceiling", "end", "limit", "start", "view")
 
     def __init__(self) -> None:
         self.start = 0
         self.end = 0
         self.limit = FIRST_LIMIT
+        self.ceiling = LIMIT
         self._size = 0
         self._ring = bytearray()
         self.view = memoryview(self._ring)
+
+    def bound(self, limit: int) -> None:
+        """Take no more than `limit` bytes from now on, as far as that is reasonable."""
+        self.limit = self.ceiling = min(max(limit, LEAST_LIMIT), LIMIT)
 
     @property
     def room(self) -> int:

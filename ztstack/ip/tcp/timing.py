@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ztstack.base.errors import Unreachable
+from ztstack.base.errors import NoAnswer, Unreachable
 from ztstack.ip.tcp.control_block import KEEPALIVE, ControlBlock
 from ztstack.ip.tcp.recovery import find_losses, time_out
 from ztstack.ip.tcp.state import KEPT, OPENING
@@ -39,6 +39,8 @@ def handle_timer(block: ControlBlock, now: int) -> None:
                 block.rtt.back_off()
                 block.probe_due = True
                 block.want_output()
+            case "pace":
+                block.want_output()
             case "idle":
                 block.buffer.trim()
             case "keepalive":
@@ -71,7 +73,7 @@ def _retransmit(block: ControlBlock, now: int) -> None:
 
 
 def _give_up(block: ControlBlock) -> None:
-    block.fail(TimeoutError(f"{block.remote.host} port {block.remote.port}: no answer"))
+    block.fail(NoAnswer(f"{block.remote.host} port {block.remote.port}: no answer"))
 
 
 def _suspect_size(block: ControlBlock) -> None:

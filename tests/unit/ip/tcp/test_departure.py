@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.support.tcp_pair import MTU, Pair, transfer
+from tests.support.tcp_pair import IP_A, MTU, Pair, transfer
 from ztstack.base.timers import MILLISECOND, SECOND
 from ztstack.ip.packets.tcp import Flags, TcpSegment
 from ztstack.ip.tcp.connection import Connection
@@ -205,3 +205,43 @@ def test_a_small_window_is_used_whole() -> None:
     a.write(pair.now, data_of(5 * MSS))
     pair.run(400 * MILLISECOND)
     assert len(sent(pair)[0][1].payload) == 700
+
+
+# Pacing.
+
+
+def largest_burst(pair: Pair, within_us: int) -> int:
+    """Return how many packets have left side `a` within such a time, at most."""
+    times = [at for at, packet in pair.log if packet[12:16] == IP_A and len(packet) > 100]
+    first, most = 0, 0
+    for last, at in enumerate(times):
+        while times[first] <= at - within_us:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_segments_are_spread_over_a_long_round_trip(in_order: bool) -> None:
+    """Not where they overtake each other: what is spread looks lost sooner there."""
+    pair = Pair(delay_us=20_000)
+    a, b = pair.open()
+    a.flight.is_reordered = not in_order
+    b.received.bound(400_000)
+    pair.log.clear()
+    data = bytes(3_000_000)
+    assert transfer(pair, a, b, data) == data
+    window = 400_000 // a.mss
+    if in_order:
+        assert largest_burst(pair, 1_000) < window // 3
+    else:
+        assert largest_burst(pair, 1_000) > window // 2
+
+
+def test_a_few_segments_leave_at_once() -> None:
+    pair = Pair(delay_us=20_000)
+    a, _ = pair.open()
+    pair.log.clear()
+    a.write(pair.now, bytes(10 * a.mss))
+    pair.run(1)
+    assert largest_burst(pair, 1) == 10
