@@ -12,10 +12,13 @@ from typing import Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ztcli import config
 from ztcli.binding import CONTEXT, Invocation, learn_common
 from ztcli.boundary import Manner, run_command
+from ztcli.config import Config
 from ztcli.engines import make_engine
 from ztcli.environment import Environment
+from ztcli.examples import epilog
 from ztcli.exit_codes import ExitCode, UsageProblem
 
 # name: (module, its Typer application, what the list of commands says)
@@ -32,6 +35,7 @@ COMMANDS: Final = {
         "proxy_app",
         "SOCKS and HTTP on a local port, into the network.",
     ),
+    "up": ("ztcli.commands.up", "up_app", "Start what the config file lists."),
     "run": (
         "ztcli.commands.run",
         "run_app",
@@ -40,6 +44,14 @@ COMMANDS: Final = {
     "ssh": ("ztcli.commands.ssh", "ssh_app", "Run ssh through the network."),
     "ssh-config": ("ztcli.commands.ssh", "ssh_config_app", "Print what ~/.ssh/config needs."),
     "join": ("ztcli.commands.join", "join_app", "Join networks, print what they gave us."),
+    "leave": ("ztcli.commands.networks", "leave_app", "Leave a network; its name is kept."),
+    "networks": (
+        "ztcli.commands.networks",
+        "networks_app",
+        "Print the networks, left ones too.",
+    ),
+    "host": ("ztcli.commands.host", "host_app", "Names for hosts, asked before the DNS."),
+    "wait": ("ztcli.commands.wait", "wait_app", "Wait until the network can do what is asked."),
     "ip": ("ztcli.commands.join", "ip_app", "Print this node's addresses."),
     "status": ("ztcli.commands.status", "status_app", "Print what this node knows."),
     "peers": ("ztcli.commands.status", "peers_app", "Print the peers and the paths to them."),
@@ -56,6 +68,7 @@ COMMANDS: Final = {
         "selftest_app",
         "Check, without a network, that all of it works on this machine.",
     ),
+    "config": ("ztcli.commands.config", "config_app", "Show and check the configuration."),
     "identity": ("ztcli.commands.identity", "identity_app", "Make, show and check identities."),
     "network": ("ztcli.commands.network", "network_app", "Manage the networks of a controller."),
     "controller": ("ztcli.commands.controller", "controller_app", "Run a network controller."),
@@ -65,9 +78,18 @@ COMMANDS: Final = {
     "lab": ("ztcli.commands.lab", "lab_app", "A root, a controller and a network on this machine."),
     "completion": ("ztcli.commands.about", "completion_app", "Print completions for a shell."),
     "man": ("ztcli.commands.about", "man_app", "Print a manual page."),
+    "help": (
+        "ztcli.commands.help",
+        "help_app",
+        "Print the help of a command, or the variables of all.",
+    ),
     "version": ("ztcli.commands.about", "version_app", "Print the version."),
 }
 _HIDDEN: Final = ("nc",)
+# What works whatever is in a configuration file.
+_WITHOUT_CONFIG: Final = frozenset(
+    ("--help", "-h", "--version", "version", "help", "completion", "man", "docs", "schema")
+)
 
 
 def load(name: str) -> TyperCommand | TyperGroup:
@@ -77,6 +99,9 @@ def load(name: str) -> TyperCommand | TyperGroup:
     command = typer.main.get_command(application)
     assert isinstance(command, TyperCommand | TyperGroup)
     command.name = name
+    command.epilog = command.epilog or epilog(name)
+    for child_name, child in getattr(command, "commands", {}).items():
+        child.epilog = child.epilog or epilog(f"{name} {child_name}")
     return command
 
 
@@ -94,13 +119,19 @@ class LazyGroup(TyperGroup):
             cmd_name, help=entry[2], hidden=cmd_name in _HIDDEN, rich_markup_mode=None
         )
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401, ARG002
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401
         name = args[0]
         if name not in COMMANDS:
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"did you mean: zt {near[0]}" if near else "see: zt --help"
             raise UsageProblem(f"no such command: {name}", hint)
-        return name, load(name), args[1:]
+        command = load(name)
+        invocation: Invocation = ctx.obj
+        own = frozenset(
+            parameter.name or "" for parameter in command.params if parameter.envvar is not None
+        )
+        ctx.default_map = {name: invocation.config.of_command(name, own)}
+        return name, command, args[1:]
 
 
 def application() -> Any:  # noqa: ANN401 - a command of the Click inside Typer
@@ -133,9 +164,44 @@ def run(arguments: Sequence[str], env: Environment) -> int:
             words = [f"stdio{word[1:]}" if word.startswith("-:") else word for word in words]
         if not words:
             raise UsageProblem("a command is missing", "see: zt --help")
-        return application().main(args=words, prog_name="zt", standalone_mode=False, obj=invocation)
+        root = application()
+        invocation.config = _config(env, words, root)
+        return root.main(
+            args=words,
+            prog_name="zt",
+            standalone_mode=False,
+            obj=invocation,
+            default_map=dict(invocation.config.common),
+        )
 
     return run_command(env, manner, command)
+
+
+def _config(env: Environment, words: Sequence[str], root: Any) -> Config:  # noqa: ANN401
+    """Read the configuration file that the words or the variables name, if there is one."""
+    path = config.find(env, _value_of("--config", words))
+    if path is None:
+        return Config()
+    profile = _value_of("--profile", words) or env.variables.get("ZT_PROFILE") or "default"
+    try:
+        return config.read(path, profile, root, load, frozenset(COMMANDS))
+    except UsageProblem:
+        if _WITHOUT_CONFIG.isdisjoint(words):
+            raise
+        return Config()
+
+
+def _value_of(option: str, words: Sequence[str]) -> str | None:
+    """Return what follows an option, before whatever belongs to another program."""
+    found = None
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        if word in ("--", "ssh"):
+            break
+        if word == option:
+            found = following
+        elif word.startswith(f"{option}="):
+            found = word.partition("=")[2]
+    return found
 
 
 def main() -> None:

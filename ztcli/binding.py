@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
+from ztcli import names
 from ztcli.boundary import Manner
+from ztcli.config import Config
 from ztcli.environment import Environment
-from ztcli.exit_codes import ExitCode
+from ztcli.exit_codes import ExitCode, UsageProblem
 from ztcli.options import Common, Settings, settings
 
 Options = TypeVar("Options")
@@ -27,6 +30,8 @@ class Invocation:
     env: Environment
     manner: Manner = field(default_factory=Manner)
     common: Common = field(default_factory=Common)
+    config: Config = field(default_factory=Config)
+    origins: dict[str, str] = field(default_factory=dict)
 
     def learn(self, common: Common) -> None:
         """Take options in; a profile's errors are told as they say."""
@@ -37,7 +42,11 @@ class Invocation:
 
     def settings(self) -> Settings:
         folder = self.env.state_folder(self.common.profile)
-        found = settings(self.common, folder)
+        # What has a name keeps it, also for a node that keeps nothing.
+        kept = names.load(Path(self.common.state) if self.common.state else folder)
+        found = settings(self.common, folder, self.config.names.over(kept))
+        if found.authorize and not found.token_file and not self.env.variables.get("ZT_TOKEN"):
+            raise UsageProblem("--authorize needs a token: --token-file FILE, or ZT_TOKEN")
         for warning in found.warnings:
             self.env.warn(found, f"warning: {warning}")
         return found
@@ -65,10 +74,10 @@ def parameters(kind: type, prefix: str | None) -> list[inspect.Parameter]:
             base, info = get_args(annotation)
             if type(info) is type(typer.Option()) and prefix != "":
                 info = copy(info)
-                name = entry.name.upper()
+                name = entry.name.upper().rstrip("_")
                 own = [f"ZT_{prefix.upper()}_{name}"] if prefix else []
                 info.envvar = [*own, f"ZT_{name}"]
-                info.show_envvar = False
+                info.show_envvar = True
             annotation = Annotated[base, info]
         default = entry.default
         if default is MISSING:
@@ -88,6 +97,20 @@ def bind(
     summary: str,
 ) -> Callable[..., ExitCode]:
     """Return a callback for Typer that calls `run(env, settings, options)`."""
+
+    def run_settled(invocation: Invocation, options: Options) -> ExitCode:
+        return run(invocation.env, invocation.settings(), options)
+
+    return bind_invocation(name, run_settled, kind, summary)
+
+
+def bind_invocation(
+    name: str,
+    run: Callable[[Invocation, Options], ExitCode],
+    kind: type[Options],
+    summary: str,
+) -> Callable[..., ExitCode]:
+    """Return a callback for Typer that calls `run(invocation, options)`."""
     own = parameters(kind, name.replace("-", "_").replace(" ", "_"))
     own_names = [parameter.name for parameter in own]
     shared = [parameter for parameter in parameters(Common, "") if parameter.name not in own_names]
@@ -95,8 +118,9 @@ def bind(
     def callback(ctx: typer.Context, **values: Any) -> ExitCode:  # noqa: ANN401 - Typer's
         invocation: Invocation = ctx.obj
         options = kind(**{key: values.pop(key) for key in own_names})
+        note_origins(ctx, values, invocation)
         invocation.learn(Common(**values))
-        return run(invocation.env, invocation.settings(), options)
+        return run(invocation, options)
 
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     everything = [context, *own, *shared]
@@ -107,12 +131,28 @@ def bind(
     return callback
 
 
+def note_origins(ctx: typer.Context, values: Mapping[str, object], invocation: Invocation) -> None:
+    """Remember of each option of all commands where its value came from."""
+    for name in values:
+        source = ctx.get_parameter_source(name)
+        match source.name if source is not None else "DEFAULT":
+            case "COMMANDLINE":
+                invocation.origins[name] = "flag"
+            case "ENVIRONMENT":
+                invocation.origins[name] = f"ZT_{name.upper()}"
+            case "DEFAULT_MAP":
+                invocation.origins[name] = invocation.config.origins.get(name, "file")
+            case _:
+                pass
+
+
 def learn_common() -> Callable[..., None]:
     """Return the callback of the top level: it takes the options before the command."""
     shared = parameters(Common, None)
 
     def callback(ctx: typer.Context, **values: Any) -> None:  # noqa: ANN401 - Typer's
         invocation: Invocation = ctx.obj
+        note_origins(ctx, values, invocation)
         invocation.learn(Common(**values))
 
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)

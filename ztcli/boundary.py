@@ -19,6 +19,7 @@ _CODES: Final = {
     "ConnectRefused": ExitCode.CANNOT_CONNECT,
     "ConnectReset": ExitCode.CONNECTION_LOST,
     "Unreachable": ExitCode.CANNOT_CONNECT,
+    "NoAnswer": ExitCode.TIMED_OUT,
     "Offline": ExitCode.OFFLINE,
     "NetworkNotFound": ExitCode.NETWORK_NOT_FOUND,
     "AccessDenied": ExitCode.ACCESS_DENIED,

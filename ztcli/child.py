@@ -104,7 +104,8 @@ async def start_child(
 ) -> asyncio.subprocess.Process:
     """Start a child with its stdin and stdout in our hands."""
     words = arguments_of(command, shell)
-    environment = {k: v for k, v in os.environ.items() if k != "ZT_IDENTITY_SECRET"}
+    secret = ("ZT_IDENTITY_SECRET", "ZT_TOKEN")
+    environment = {k: v for k, v in os.environ.items() if k not in secret}
     try:
         return await asyncio.create_subprocess_exec(
             *words,

@@ -11,6 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from ztcli.app import COMMANDS, application, load
+from ztcli.completion_names import (
+    HOST_WORDS,
+    NETWORK_OPTIONS,
+    NETWORK_WORDS,
+    fish_functions,
+    posix_functions,
+    zsh_functions,
+)
 
 FILES: Final = {"bash": "zt.bash", "zsh": "_zt", "fish": "zt.fish"}
 _PATH_OPTIONS: Final = frozenset(
@@ -44,6 +52,10 @@ class Option:
     @property
     def takes_path(self) -> bool:
         return not _PATH_OPTIONS.isdisjoint(self.names)
+
+    @property
+    def takes_network(self) -> bool:
+        return not NETWORK_OPTIONS.isdisjoint(self.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +106,8 @@ def script(shell: str) -> str:
 
 
 def _bash(found: list[Entry]) -> str:
-    lines = ["# bash completion for zt; made by python -m ztcli.completion", "", "_zt() {"]
+    lines = ["# bash completion for zt; made by python -m ztcli.completion", "", posix_functions()]
+    lines.append("_zt() {")
     lines += [
         '    local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"',
         '    local path="" word i',
@@ -112,6 +125,10 @@ def _bash(found: list[Entry]) -> str:
     for entry in found:
         words = [*entry.commands, *(name for option in entry.options for name in option.names)]
         lines.append(f'        "{" ".join(entry.words)}") words="{" ".join(words)}" ;;')
+    lines += ["    esac", '    case "$path" in']
+    for kind, places in (("networks", NETWORK_WORDS), ("hosts", HOST_WORDS)):
+        patterns = "|".join(f'"{words}"' for words in places)
+        lines.append(f'        {patterns}) words="$words $(_zt_known_{kind})" ;;')
     lines += [
         "    esac",
         '    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")',
@@ -135,6 +152,9 @@ def _bash_values(found: list[Entry]) -> list[str]:
     for name, words in sorted(choices.items()):
         found_words = f'mapfile -t COMPREPLY < <(compgen -W "{words}" -- "$current")'
         lines += [f"        {name})", f"            {found_words}", "            return ;;"]
+    networks = "|".join(sorted(NETWORK_OPTIONS))
+    known = 'mapfile -t COMPREPLY < <(compgen -W "$(_zt_known_networks)" -- "$current")'
+    lines += [f"        {networks})", f"            {known}", "            return ;;"]
     long_paths = sorted(name for name in paths if name.startswith("--"))
     lines.append(f"        {'|'.join(long_paths)})")
     lines.append('            mapfile -t COMPREPLY < <(compgen -f -- "$current")')
@@ -144,6 +164,7 @@ def _bash_values(found: list[Entry]) -> list[str]:
 
 def _zsh(found: list[Entry]) -> str:
     lines = ["#compdef zt", "# zsh completion for zt; made by python -m ztcli.completion", ""]
+    lines.append(zsh_functions())
     for entry in found:
         lines += [f"{_zsh_name(entry.words)}() {{", "    local state line", "    _arguments -C \\"]
         lines += [f"        {_zsh_option(option)} \\" for option in entry.options]
@@ -158,10 +179,18 @@ def _zsh(found: list[Entry]) -> str:
             lines += [f"        {n}) {_zsh_name((*entry.words, n))} ;;" for n in entry.commands]
             lines += ["        esac ;;", "    esac"]
         else:
-            lines.append("        '*:file:_files'")
+            lines.append(f"        {_quote(_zsh_rest(entry.words))}")
         lines += ["}", ""]
     lines += ['_zt "$@"', ""]
     return "\n".join(lines)
+
+
+def _zsh_rest(words: tuple[str, ...]) -> str:
+    """Return what the words behind a command's options may be."""
+    place = " ".join(words)
+    if place in NETWORK_WORDS:
+        return "*:network:_zt_offer_networks"
+    return "*:host:_zt_offer_hosts" if place in HOST_WORDS else "*:file:_files"
 
 
 def _zsh_name(words: tuple[str, ...]) -> str:
@@ -173,6 +202,7 @@ def _zsh_option(option: Option) -> str:
     value = ""
     if option.takes_value:
         action = f"({' '.join(option.choices)})" if option.choices else ""
+        action = "_zt_offer_networks" if option.takes_network else action
         value = f":value:{'_files' if option.takes_path else action}"
     names = "{" + ",".join(option.names) + "}" if len(option.names) > 1 else option.names[0]
     return f"'*'{names}{_quote(f'[{help_text}]{value}')}"
@@ -184,7 +214,7 @@ def _quote(text: str) -> str:
 
 def _fish(found: list[Entry]) -> str:
     lines = ["# fish completion for zt; made by python -m ztcli.completion", ""]
-    lines.append("complete -c zt -f")
+    lines += [fish_functions(), "complete -c zt -f"]
     for entry in found:
         condition = _fish_condition(entry, found)
         for name in entry.commands:
@@ -192,6 +222,9 @@ def _fish(found: list[Entry]) -> str:
             lines.append(f"complete -c zt -n '{condition}' -a {name} -d {_fish_quote(child.help)}")
         start = f"complete -c zt -n '{condition}'"
         lines += [f"{start} {_fish_option(option)}" for option in entry.options]
+        for kind, places in (("networks", NETWORK_WORDS), ("hosts", HOST_WORDS)):
+            if " ".join(entry.words) in places:
+                lines.append(f"{start} -a '(__zt_known_{kind})'")
     lines.append("")
     return "\n".join(lines)
 
@@ -214,6 +247,8 @@ def _fish_option(option: Option) -> str:
         words.append("-r" if option.takes_path else "-x")
         if option.takes_path:
             words.append("-F")
+        elif option.takes_network:
+            words.append("-a '(__zt_known_networks)'")
         elif option.choices:
             words.append(f"-a '{' '.join(option.choices)}'")
     if option.help:

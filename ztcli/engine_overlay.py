@@ -10,9 +10,10 @@ from typing import Self
 
 import overlay
 from overlay.builtin import BUILTIN_NAME, BUILTIN_NODE, BuiltinPeer
+from ztcli.boundary import code_of
 from ztcli.engine import Datagrams, Listener, NetCheck, Pong, Stream
 from ztcli.environment import Environment
-from ztcli.exit_codes import UsageProblem
+from ztcli.exit_codes import CommandError, UsageProblem
 from ztcli.options import Settings
 
 
@@ -139,7 +140,13 @@ class OverlayEngine:
     ) -> Stream:
         if family or source is not None:
             raise UsageProblem("-4, -6 and --source mean nothing in the overlay")
-        stream = await self._node.connect(host, port, timeout, source_port=source_port)
+        try:
+            stream = await self._node.connect(host, port, timeout, source_port=source_port)
+        except (overlay.NameNotResolved, overlay.Unreachable) as error:
+            if not self._in_memory:
+                raise
+            hint = f"in memory nobody answers but {BUILTIN_NAME} ({BuiltinPeer.address})"
+            raise CommandError(str(error), code_of(error), hint) from error
         return OverlayStream(stream)
 
     async def listen(self, port: int, host: str | None = None) -> Listener:

@@ -100,6 +100,7 @@ class StackEngine:
                 port_mapping=settings.port_mapping,
                 moons=moons_of(settings),
                 multipath=multipath_of(settings),
+                capture=ztstack.CaptureFiles(settings.pcap, settings.pcap_wire),
                 progress=self._progress.tried,
             )
         )

@@ -14,7 +14,7 @@ from ztcli.environment import Environment
 from ztcli.exit_codes import ChildExit, CommandError, ExitCode
 
 _PASSED_ON: Final = ("SIGTERM", "SIGHUP")
-_SECRETS: Final = ("ZT_IDENTITY_SECRET",)
+_SECRETS: Final = ("ZT_IDENTITY_SECRET", "ZT_TOKEN")
 
 
 async def foreground(

@@ -22,6 +22,7 @@ _CODES: Final = {
 }
 _FILES: Final = (
     ("$XDG_STATE_HOME/zt/PROFILE", "State: identity, planet, moons, networks, peers; mode 0700."),
+    ("$XDG_CONFIG_HOME/zt/config.toml", "Options, names and entries for zt up; see zt config."),
 )
 
 

@@ -12,6 +12,7 @@ import typer
 from ztcli import parsing
 from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.multipath import Multipath, multipath
+from ztcli.names import Names
 
 JOIN_TIMEOUT_S: Final = 60.0
 CONNECT_TIMEOUT_S: Final = 30.0
@@ -121,7 +122,10 @@ class Common:
         Texts, typer.Option("--map-ip", metavar="IP=NODEID", help="Overlay: address book.")
     ] = None
     config: Annotated[
-        Text, typer.Option("--config", metavar="PATH", help="Configuration file.", hidden=True)
+        Text,
+        typer.Option(
+            "--config", metavar="PATH|none", help="Default: config.toml where settings are kept."
+        ),
     ] = None
     agent: Annotated[
         Text, typer.Option("--agent", metavar="HOW", help="auto, never or require.", hidden=True)
@@ -154,13 +158,28 @@ class Common:
         ),
     ] = None
     upstream_proxy: Annotated[Text, typer.Option("--upstream-proxy", hidden=True)] = None
-    authorize: Annotated[Flag, typer.Option("--authorize", hidden=True)] = None
-    token_file: Annotated[Text, typer.Option("--token-file", hidden=True)] = None
-    controller: Annotated[Text, typer.Option("--controller", hidden=True)] = None
+    authorize: Annotated[
+        Flag,
+        typer.Option("--authorize", help="Let this node in, by the controller's interface."),
+    ] = None
+    token_file: Annotated[
+        Text,
+        typer.Option("--token-file", metavar="FILE|-", help="Its token; or in ZT_TOKEN."),
+    ] = None
+    controller: Annotated[
+        Text,
+        typer.Option("--controller", metavar="URL", help="Where it is; default: Central."),
+    ] = None
     log_file: Annotated[Text, typer.Option("--log-file", hidden=True)] = None
     log_format: Annotated[Text, typer.Option("--log-format", hidden=True)] = None
-    pcap: Annotated[Text, typer.Option("--pcap", hidden=True)] = None
-    pcap_wire: Annotated[Text, typer.Option("--pcap-wire", hidden=True)] = None
+    pcap: Annotated[
+        Text,
+        typer.Option("--pcap", metavar="FILE", help="Capture the frames of the networks."),
+    ] = None
+    pcap_wire: Annotated[
+        Text,
+        typer.Option("--pcap-wire", metavar="FILE", help="Capture what crosses the UDP sockets."),
+    ] = None
 
     def merged(self, later: Self) -> Self:
         """Return these options overridden by those after the command's name."""
@@ -210,6 +229,13 @@ class Settings:
     peers: tuple[parsing.OverlayPeer, ...] = ()
     addresses: tuple[tuple[str, int], ...] = ()
     multipath: Multipath | None = None
+    names: Names = field(default_factory=Names)
+    authorize: bool = False
+    controller: str = ""
+    token_file: str = ""
+    health: tuple[str, int] | None = None
+    pcap: Path | None = None
+    pcap_wire: Path | None = None
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -220,18 +246,19 @@ class Settings:
         return self.timeout if self.has_timeout else default
 
 
-def settings(common: Common, default_state: Path) -> Settings:
+def settings(common: Common, default_state: Path, names: Names | None = None) -> Settings:
     """Check the options against one another; nothing is loaded and nothing is sent."""
+    names = names or Names()
     _check_not_built(common)
     _check_words(common)
     stack = parsing.stack(common.stack) if common.stack is not None else "managed"
     warnings = []
     networks = []
     for text in common.texts("network"):
-        value, is_decimal = parsing.network(text)
-        networks.append(f"{value:016x}")
+        network, is_decimal = names.network(text)
+        networks.append(network)
         if is_decimal:
-            warnings.append(f"network {text} was read as decimal: {value:016x}")
+            warnings.append(f"network {text} was read as decimal: {network}")
     if common.ephemeral and common.state is not None:
         raise UsageProblem("--ephemeral keeps nothing, --state names where to keep it: choose")
     if common.profile is not None and not _PROFILE.fullmatch(common.profile):
@@ -243,6 +270,8 @@ def settings(common: Common, default_state: Path) -> Settings:
     if transport not in ("osudp", "inmem"):
         raise UsageProblem(f"--transport is osudp or inmem, not {common.transport!r}")
     _check_overlay(common, stack)
+    if common.pcap and common.pcap == common.pcap_wire:
+        raise UsageProblem("--pcap and --pcap-wire are of two kinds: name two files")
     udp_port = parsing.port(common.udp_port, zero=True) if common.udp_port is not None else 0
     return Settings(
         networks=tuple(dict.fromkeys(networks)),
@@ -272,6 +301,12 @@ def settings(common: Common, default_state: Path) -> Settings:
         peers=tuple(parsing.overlay_peer(text) for text in common.texts("peer")),
         addresses=tuple(parsing.ip_mapping(text) for text in common.texts("map_ip")),
         multipath=_multipath(common, stack),
+        names=names,
+        authorize=bool(common.authorize),
+        controller=common.controller or "",
+        token_file=common.token_file or "",
+        pcap=Path(common.pcap) if common.pcap else None,
+        pcap_wire=Path(common.pcap_wire) if common.pcap_wire else None,
         warnings=tuple(warnings),
     )
 
@@ -296,13 +331,8 @@ def _check_words(common: Common) -> None:
 _NOT_BUILT: Final = {
     "root_hint": "--root-hint",
     "upstream_proxy": "--upstream-proxy",
-    "authorize": "--authorize",
-    "token_file": "--token-file",
-    "controller": "--controller",
     "log_file": "--log-file",
     "log_format": "--log-format",
-    "pcap": "--pcap",
-    "pcap_wire": "--pcap-wire",
 }
 
 
@@ -310,8 +340,6 @@ def _check_not_built(common: Common) -> None:
     for name, option in _NOT_BUILT.items():
         if getattr(common, name):
             raise UsageProblem(f"{option} is not built yet")
-    if common.config and common.config != "none":
-        raise UsageProblem("--config is not built yet: there are no configuration files")
 
 
 def _multipath(common: Common, stack: str) -> Multipath | None:
@@ -348,6 +376,8 @@ def _check_overlay(common: Common, stack: str) -> None:
             raise UsageProblem("--relay belongs to the managed stack, not to the overlay")
         if common.moon:
             raise UsageProblem("--moon belongs to the managed stack, not to the overlay")
+        if common.pcap or common.pcap_wire:
+            raise UsageProblem("--pcap belongs to the managed stack, not to the overlay")
         if common.port_mapping:
             raise UsageProblem("--port-mapping belongs to the managed stack, not to the overlay")
         return

@@ -93,6 +93,11 @@ def duration(text: str) -> float | None:
     return seconds or None
 
 
+def duration_or(text: str | None, default: float | None) -> float | None:
+    """Read a duration if there is one."""
+    return duration(text) if text is not None else default
+
+
 def size(text: str) -> int:
     """Read a count of bytes: `64k`, `10M`, `1G` are powers of 1000, `Ki` and so on of 1024."""
     found = _SIZE.fullmatch(text.strip())

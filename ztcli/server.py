@@ -14,6 +14,7 @@ from ztcli.boundary import code_of
 from ztcli.engine import Listener, Stream
 from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode, OutputClosed, UsageProblem
+from ztcli.names import Names
 
 Handler = Callable[[Stream], Awaitable[None]]
 GRACE_S: Final = 5.0
@@ -23,9 +24,10 @@ _FATAL: Final = (ExitCode.CANNOT_WRITE, ExitCode.CANNOT_READ, ExitCode.INTERNAL)
 class Guard:
     """Tells who may come in: node ids, addresses and subnets."""
 
-    def __init__(self, allow: list[str], deny: list[str]) -> None:
-        self._allow = [_matcher(text) for text in allow]
-        self._deny = [_matcher(text) for text in deny]
+    def __init__(self, allow: list[str], deny: list[str], names: Names | None = None) -> None:
+        known = names or Names()
+        self._allow = [_matcher(known.host(text)) for text in allow]
+        self._deny = [_matcher(known.host(text)) for text in deny]
 
     def admits(self, address: str, node: str) -> bool:
         if any(matches(address, node) for matches in self._deny):

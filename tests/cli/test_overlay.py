@@ -80,6 +80,13 @@ def test_the_built_in_peer_answers_http(zt: Zt) -> None:
     assert zt("call", *INMEM, *mapped).stdout == b"ok\n"
 
 
+@pytest.mark.parametrize(("host", "code"), [("10.9.0.1", 6), ("a1b2c3d4e5", 7)])
+def test_nobody_else_answers_in_memory(zt: Zt, host: str, code: int) -> None:
+    result = zt("call", *INMEM, host, "7", stdin=b"")
+    assert result.code == code
+    assert "nobody answers but builtin (ec40ec40ec)" in result.stderr
+
+
 def test_the_built_in_peer_answers_streams(zt: Zt) -> None:
     data = bytes(range(256)) * 4000
     result = zt("call", *INMEM, "builtin", "7", stdin=data)

@@ -51,6 +51,7 @@ def run_controller(env: Environment, settings: Settings, options: RunOptions) ->
             force_relay=settings.relay is not None,
             port_mapping=settings.port_mapping,
             moons=moons_of(settings),
+            capture=ztstack.CaptureFiles(settings.pcap, settings.pcap_wire),
             progress=progress.tried,
         )
         running = ztstack.ControllerService(config, state, api_port=options.api_port)

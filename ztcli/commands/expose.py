@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from ztcli import flows, local, parsing, ready, runner, specs
+from ztcli import flows, local, parsing, services, specs
 from ztcli.binding import single
 from ztcli.boundary import code_of
 from ztcli.bridge import Counts, bridge
@@ -19,6 +19,7 @@ from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.options import Settings
 from ztcli.output.records import print_event
 from ztcli.server import GRACE_S, Guard, Limits, Server, link, need_address, ordered
+from ztcli.services import HEALTH_HELP
 from ztcli.specs import Exposure
 
 Text = str | None
@@ -57,9 +58,17 @@ class ExposeOptions:
     grace: Annotated[Text, typer.Option("--grace", metavar="DUR", help="After SIGTERM.")] = None
     ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
     ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    health: Annotated[Text, typer.Option("--health", metavar="[HOST:]PORT", help=HEALTH_HELP)] = (
+        None
+    )
 
 
 def expose(env: Environment, settings: Settings, options: ExposeOptions) -> ExitCode:
+    return services.serve(env, settings, ExposeService(env, settings, options), options)
+
+
+def _wanted(options: ExposeOptions) -> list[Exposure]:
+    """Read the ports, and refuse what does not go together."""
     if (options.listen is not None or options.to is not None) and len(options.ports) != 1:
         raise UsageProblem("--listen and --to belong to one port; write PORT:HOST:PORT for several")
     wanted = [
@@ -69,31 +78,7 @@ def expose(env: Environment, settings: Settings, options: ExposeOptions) -> Exit
         raise UsageProblem("--proxy-protocol is for streams")
     if options.check and all(one.udp for one in wanted):
         raise UsageProblem("--check is for streams: UDP does not tell who listens")
-    idle = parsing.duration(options.idle_timeout) if options.idle_timeout is not None else None
-    udp_idle = parsing.duration(options.udp_idle) if options.udp_idle else flows.UDP_IDLE_S
-    grace = parsing.duration(options.grace) if options.grace is not None else GRACE_S
-    guard = Guard(options.allow or [], options.deny or [])
-    ready.check(options.ready_fd)
-
-    async def main() -> ExitCode:
-        if options.check:
-            for one in wanted:
-                await _check(one)
-        async with env.engine(settings) as engine:
-            await engine.join()
-            service = _Service(env, settings, options, guard)
-            service.idle, service.udp_idle, service.grace = idle, udp_idle, grace
-            try:
-                for one in wanted:
-                    await service.open(engine, one)
-                service.announce(engine)
-                await service.run()
-            finally:
-                service.close()
-                ready.withdraw(options.ready_file)
-        return ExitCode.OK
-
-    return runner.run(env, main, settings.total_timeout())
+    return wanted
 
 
 async def _check(exposed: Exposure) -> None:
@@ -113,29 +98,33 @@ async def _connect(target: specs.Local) -> Stream:
     return await local.connect(target.host, target.port, TARGET_TIMEOUT_S)
 
 
-class _Service:
+class ExposeService:
     """All that one command exposes."""
 
-    idle: float | None = None
-    udp_idle: float | None = flows.UDP_IDLE_S
-    grace: float | None = GRACE_S
-
-    def __init__(
-        self, env: Environment, settings: Settings, options: ExposeOptions, guard: Guard
-    ) -> None:
+    def __init__(self, env: Environment, settings: Settings, options: ExposeOptions) -> None:
         self._env = env
         self._settings = settings
         self._options = options
-        self._guard = guard
+        self._wanted = _wanted(options)
+        self._idle = parsing.duration_or(options.idle_timeout, None)
+        self._udp_idle = parsing.duration_or(options.udp_idle, flows.UDP_IDLE_S)
+        self._grace = parsing.duration_or(options.grace, GRACE_S)
+        self._guard = Guard(options.allow or [], options.deny or [], settings.names)
         self._streams: list[tuple[Exposure, Listener]] = []
         self._datagrams: list[tuple[Exposure, Datagrams]] = []
 
-    async def open(self, engine: Engine, exposed: Exposure) -> None:
-        if exposed.udp:
-            endpoint = await engine.datagram(exposed.port, exposed.host)
-            self._datagrams.append((exposed, endpoint))
-        else:
-            self._streams.append((exposed, await engine.listen(exposed.port, exposed.host)))
+    async def check(self) -> None:
+        if self._options.check:
+            for one in self._wanted:
+                await _check(one)
+
+    async def open(self, engine: Engine) -> None:
+        for exposed in self._wanted:
+            if exposed.udp:
+                endpoint = await engine.datagram(exposed.port, exposed.host)
+                self._datagrams.append((exposed, endpoint))
+            else:
+                self._streams.append((exposed, await engine.listen(exposed.port, exposed.host)))
 
     def close(self) -> None:
         for _, listener in self._streams:
@@ -143,7 +132,7 @@ class _Service:
         for _, endpoint in self._datagrams:
             endpoint.close()
 
-    def announce(self, engine: Engine) -> None:
+    def announce(self, engine: Engine) -> dict[str, object]:
         found: list[dict[str, object]] = []
         opened: list[tuple[Exposure, Listener | Datagrams]] = [*self._streams, *self._datagrams]
         for exposed, where in opened:
@@ -170,13 +159,14 @@ class _Service:
         }
         if self._settings.json:
             print_event(self._env, "ready", values)
-        ready.announce(self._env, values, self._options.ready_file, self._options.ready_fd)
+        return values
 
-    async def run(self) -> None:
+    async def run(self, engine: Engine) -> None:
         """Serve until cancelled, or until a port cannot be served any more."""
+        del engine
         quiet = self._settings.quiet > 0
         most = self._options.max_conns
-        limits = Limits(None, most, most, self.grace)
+        limits = Limits(None, most, most, self._grace)
         async with asyncio.TaskGroup() as group:
             for exposed, listener in self._streams:
                 server = Server(self._env, listener, self._guard, limits, quiet=quiet)
@@ -191,7 +181,7 @@ class _Service:
             return await flows.LocalPort.connected(target.host, target.port)
 
         passing = flows.Flows(
-            endpoint, open_port, (target.host, target.port), self.udp_idle, self.say
+            endpoint, open_port, (target.host, target.port), self._udp_idle, self.say
         )
         await passing.run(self._admits)
 
@@ -216,7 +206,7 @@ class _Service:
         try:
             if self._options.proxy_protocol is not None:
                 await inner.send(proxy_head(self._options.proxy_protocol, stream))
-            await bridge(stream, inner, counts, self.idle)
+            await bridge(stream, inner, counts, self._idle)
         except BaseException:
             inner.abort()
             raise
@@ -242,7 +232,7 @@ class _Service:
 class _Handler:
     """What is done with the streams of one port."""
 
-    def __init__(self, service: _Service, exposed: Exposure) -> None:
+    def __init__(self, service: ExposeService, exposed: Exposure) -> None:
         self._service = service
         self._exposed = exposed
 

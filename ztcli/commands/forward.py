@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ztcli import flows, parsing, ready, runner, specs
+from ztcli import flows, parsing, runner, services, specs
 from ztcli.binding import single
 from ztcli.bridge import Counts, bridge
 from ztcli.engine import Engine, Stream
@@ -19,6 +19,7 @@ from ztcli.options import LINGER_S, Settings
 from ztcli.output.records import print_event
 from ztcli.pump import Manners, join
 from ztcli.server import GRACE_S, Guard, Limits, Server
+from ztcli.services import HEALTH_HELP
 from ztcli.specs import Forwarding
 from ztcli.stdio import InputReader, OutputWriter
 
@@ -45,56 +46,57 @@ class ForwardOptions:
     ] = False
     ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
     ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    health: Annotated[Text, typer.Option("--health", metavar="[HOST:]PORT", help=HEALTH_HELP)] = (
+        None
+    )
 
 
 def forward(env: Environment, settings: Settings, options: ForwardOptions) -> ExitCode:
-    wanted = [specs.forwarding(text) for text in options.specs]
-    has_stdio = any(one.local.is_stdio for one in wanted)
-    if has_stdio and len(wanted) != 1:
-        raise UsageProblem("-:HOST:RPORT is forwarded alone: there is one stdin")
-    if options.open_browser and (has_stdio or wanted[0].udp or wanted[0].local.path):
-        raise UsageProblem("--open-browser wants a TCP port first")
-    service = _Service(env, settings, options)
-    ready.check(options.ready_fd)
-
-    async def main() -> ExitCode:
-        async with env.engine(settings) as engine:
-            await engine.join()
-            if has_stdio:
-                return await service.join_stdio(engine, wanted[0])
-            try:
-                for one in wanted:
-                    await service.open(one)
-                service.announce(engine)
-                await service.run(engine)
-            finally:
-                service.close()
-                ready.withdraw(options.ready_file)
-        return ExitCode.OK
-
-    return runner.run(env, main, settings.total_timeout())
+    service = ForwardService(env, settings, options)
+    if service.joins_stdio:
+        return service.join_stdio()
+    return services.serve(env, settings, service, options)
 
 
-class _Service:
+class ForwardService:
     """All that one command forwards."""
 
     def __init__(self, env: Environment, settings: Settings, options: ForwardOptions) -> None:
+        wanted = [specs.forwarding(text) for text in options.specs]
+        self.joins_stdio = _check_together(wanted, options)
         self._env = env
         self._settings = settings
         self._options = options
-        self._idle = _duration(options.idle_timeout, None)
-        self._udp_idle = _duration(options.udp_idle, flows.UDP_IDLE_S)
-        self._grace = _duration(options.grace, GRACE_S)
+        self._wanted = wanted
+        self._idle = parsing.duration_or(options.idle_timeout, None)
+        self._udp_idle = parsing.duration_or(options.udp_idle, flows.UDP_IDLE_S)
+        self._grace = parsing.duration_or(options.grace, GRACE_S)
         self._streams: list[tuple[Forwarding, LocalListener]] = []
         self._datagrams: list[tuple[Forwarding, flows.LocalPort]] = []
 
-    async def join_stdio(self, engine: Engine, wanted: Forwarding) -> ExitCode:
-        stream = await engine.connect(wanted.host, wanted.port, self._settings.connect_timeout)
-        source, sink = InputReader(self._env.stdin), OutputWriter(self._env.stdout)
-        await join(stream, source, sink, Manners(idle_timeout=self._idle, linger=LINGER_S))
-        return ExitCode.OK
+    def join_stdio(self) -> ExitCode:
+        """Be a call: stdin and stdout are the local end."""
+        wanted, settings = self._wanted[0], self._settings
 
-    async def open(self, wanted: Forwarding) -> None:
+        async def main() -> ExitCode:
+            async with self._env.engine(settings) as engine:
+                await engine.join()
+                stream = await engine.connect(wanted.host, wanted.port, settings.connect_timeout)
+                source, sink = InputReader(self._env.stdin), OutputWriter(self._env.stdout)
+                await join(stream, source, sink, Manners(idle_timeout=self._idle, linger=LINGER_S))
+            return ExitCode.OK
+
+        return runner.run(self._env, main, settings.total_timeout())
+
+    async def check(self) -> None:
+        """Nothing can be known before."""
+
+    async def open(self, engine: Engine) -> None:
+        del engine
+        for wanted in self._wanted:
+            await self._open(wanted)
+
+    async def _open(self, wanted: Forwarding) -> None:
         end = wanted.local
         if wanted.udp:
             self._datagrams.append((wanted, await flows.LocalPort.bound(end.host, end.port)))
@@ -112,7 +114,7 @@ class _Service:
         for _, port in self._datagrams:
             port.close()
 
-    def announce(self, engine: Engine) -> None:
+    def announce(self, engine: Engine) -> dict[str, object]:
         found: list[dict[str, object]] = []
         for wanted, where in [
             *((wanted, listener.addresses[0]) for wanted, listener in self._streams),
@@ -135,11 +137,11 @@ class _Service:
         }
         if self._settings.json:
             print_event(self._env, "ready", values)
-        ready.announce(self._env, values, self._options.ready_file, self._options.ready_fd)
         if self._options.open_browser:
             import webbrowser
 
             webbrowser.open(f"http://{found[0]['local']}/")
+        return values
 
     async def run(self, engine: Engine) -> None:
         """Serve until cancelled, or until a port cannot be served any more."""
@@ -189,7 +191,7 @@ class _Service:
 class _Handler:
     """What is done with the connections of one local port."""
 
-    def __init__(self, service: _Service, engine: Engine, wanted: Forwarding) -> None:
+    def __init__(self, service: ForwardService, engine: Engine, wanted: Forwarding) -> None:
         self._service = service
         self._engine = engine
         self._wanted = wanted
@@ -198,8 +200,14 @@ class _Handler:
         await self._service.serve(self._engine, inner, self._wanted)
 
 
-def _duration(text: str | None, default: float | None) -> float | None:
-    return parsing.duration(text) if text is not None else default
+def _check_together(wanted: list[Forwarding], options: ForwardOptions) -> bool:
+    """Tell whether stdin and stdout are the local end; they are so alone."""
+    has_stdio = any(one.local.is_stdio for one in wanted)
+    if has_stdio and len(wanted) != 1:
+        raise UsageProblem("-:HOST:RPORT is forwarded alone: there is one stdin")
+    if options.open_browser and (has_stdio or wanted[0].udp or wanted[0].local.path):
+        raise UsageProblem("--open-browser wants a TCP port first")
+    return has_stdio
 
 
 forward_app = single("forward", forward, ForwardOptions, "Lead local ports to the network.")

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from ztcli import parsing, ready, runner
+from ztcli import names, ready, runner
 from ztcli.binding import single
 from ztcli.engine import Engine
 from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.options import Settings
 from ztcli.output.records import print_event, record
+from ztcli.services import HEALTH_HELP, with_health
 
 Text = str | None
 
@@ -35,13 +37,16 @@ class JoinOptions:
     """Options of zt join."""
 
     networks: Annotated[
-        list[str] | None, typer.Argument(metavar="[NWID]...", help="Beside --network.")
+        list[str] | None,
+        typer.Argument(metavar="[ALIAS=]NWID...", help="Beside --network; a name is kept."),
     ] = None
     once: Annotated[bool, typer.Option("--once", help="Join, print, exit.")] = False
     print: Annotated[Form | None, typer.Option("--print", help="Print only this.")] = None
     ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
     ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
-    health: Annotated[Text, typer.Option("--health", metavar="ADDR", hidden=True)] = None
+    health: Annotated[Text, typer.Option("--health", metavar="[HOST:]PORT", help=HEALTH_HELP)] = (
+        None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +59,10 @@ class IpOptions:
 
 
 def join(env: Environment, settings: Settings, options: JoinOptions) -> ExitCode:
-    if options.health is not None:
-        raise UsageProblem("--health is not built yet")
-    named = [_network(text) for text in options.networks or []]
-    everything = tuple(dict.fromkeys((*settings.networks, *named)))
-    settings = replace(settings, networks=everything)
+    named = [names.named_network(text, settings.names) for text in options.networks or []]
+    everything = tuple(dict.fromkeys((*settings.networks, *(network for _, network, _ in named))))
+    settings = with_health(replace(settings, networks=everything), options.health)
+    _remember(settings, {alias: network for alias, network, _ in named if alias})
     ready.check(options.ready_fd)
 
     async def main() -> ExitCode:
@@ -76,10 +80,22 @@ def join(env: Environment, settings: Settings, options: JoinOptions) -> ExitCode
     return runner.run(env, main, settings.total_timeout())
 
 
-def _network(text: str) -> str:
-    if "=" in text:
-        raise UsageProblem(f"{text}: names for networks are not built yet; write the id alone")
-    return parsing.network_text(text)
+def _remember(settings: Settings, named: Mapping[str, str]) -> None:
+    """Keep the names at once: who is not let in yet comes again by the name."""
+    for alias, network in named.items():
+        known = settings.names.networks.get(alias, network)
+        if known != network:
+            raise UsageProblem(f"{alias} is the network {known}", "see: zt network alias")
+    if settings.state is None:
+        return
+    kept = names.load(settings.state)
+    changed = replace(
+        kept,
+        networks={**kept.networks, **named},
+        left=tuple(one for one in kept.left if one not in settings.networks),
+    )
+    if changed != kept:
+        names.save(settings.state, changed)
 
 
 def _tell(env: Environment, settings: Settings, options: JoinOptions, engine: Engine) -> None:

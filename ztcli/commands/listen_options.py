@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ztcli.services import HEALTH_HELP
+
 Text = str | None
 Texts = list[str] | None
 
@@ -61,6 +63,9 @@ class ListenOptions:
     grace: Annotated[Text, typer.Option("--grace", metavar="DUR", help="After SIGTERM.")] = None
     ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
     ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    health: Annotated[Text, typer.Option("--health", metavar="[HOST:]PORT", help=HEALTH_HELP)] = (
+        None
+    )
 
     @property
     def runs_command(self) -> bool:

@@ -18,6 +18,7 @@ from ztcli.output.records import print_event
 from ztcli.peeked import PeekedStream
 from ztcli.pump import Manners, join
 from ztcli.server import GRACE_S, Guard, Limits, Server, link, need_address, ordered
+from ztcli.services import with_health
 from ztcli.stdio import Discard, InputReader, NoInput, OutputWriter, Sink, Source
 from ztcli.tls import server_context, wrap
 
@@ -36,7 +37,8 @@ def run_listener(
     mode: Mode,
 ) -> ExitCode:
     """Listen until the count is reached or a signal comes."""
-    guard = Guard(options.allow or [], options.deny or [])
+    settings = with_health(settings, options.health)
+    guard = Guard(options.allow or [], options.deny or [], settings.names)
     body_bytes = parsing.size(options.body_bytes) if options.body_bytes is not None else None
     http = HttpServer(env, settings, options, body_bytes)
     ready.check(options.ready_fd)

@@ -10,7 +10,9 @@ import typer
 
 from ztcli import parsing
 from ztcli.binding import CONTEXT, bind, new_app
-from ztcli.commands.network_api import Asker, Json, Where, read_text
+from ztcli.commands.host import AliasOptions, alias
+from ztcli.commands.network_api import Asker, Json, Where
+from ztcli.controller_api import read_text
 from ztcli.environment import Environment
 from ztcli.exit_codes import ExitCode, UsageProblem
 from ztcli.options import Settings
@@ -304,7 +306,7 @@ def _change(env: Environment, settings: Settings, options: MemberOptions, body: 
 
 def rules(env: Environment, settings: Settings, options: RulesOptions) -> ExitCode:
     asker = Asker(env, settings, options)
-    path = f"{_NETWORKS}/{parsing.network_text(options.first)}"
+    path = _path(settings, options.first)
     if options.second is None:
         network = asker.ask("GET", path)
         if settings.json or not network.get("rulesSource"):
@@ -367,7 +369,7 @@ def _two(settings: Settings, options: MemberOptions) -> tuple[str, str]:
 
 def _network(settings: Settings, text: str | None) -> str:
     if text is not None:
-        return parsing.network_text(text)
+        return settings.names.network(text)[0]
     if len(settings.networks) != 1:
         raise UsageProblem("the network is missing: give its id")
     return settings.networks[0]
@@ -389,6 +391,7 @@ def _make_network_app() -> typer.Typer:
         ("authorize", authorize, AuthorizeOptions, "Let a node in."),
         ("deauthorize", deauthorize, MemberOptions, "Put a node out."),
         ("rules", rules, RulesOptions, "Set the rules from a file; print them without one."),
+        ("alias", alias, AliasOptions, "Name a network, or print the names."),
         ("adhoc", adhoc, AdhocOptions, "Print the id of a network that needs no controller."),
     )
     for name, run, kind, summary in commands:

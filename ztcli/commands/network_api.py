@@ -9,15 +9,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from ztcli import runner
+from ztcli import controller_api, runner
 from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.options import Settings
 
 Json = dict[str, Any]
-TOKEN_VARIABLE: Final = "ZT_TOKEN"  # noqa: S105 - the name of a variable
-_TOKEN_LIMIT: Final = 4096
-_SECONDS: Final = 30.0
+_SECONDS: Final = controller_api.SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,21 +82,8 @@ class Asker:
     async def _by_http(
         self, base: str, method: str, path: str, body: Mapping[str, object] | None
     ) -> tuple[int, Any]:
-        import httpx
-
         url = base.rstrip("/").removesuffix("/controller") + path
-        headers = {"X-ZT1-Auth": self._token}
-        try:
-            async with httpx.AsyncClient(trust_env=False, timeout=_SECONDS) as client:
-                answer = await client.request(method, url, json=body, headers=headers)
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise UsageProblem(f"--controller {base}: {error}") from None
-        except httpx.HTTPError as error:
-            raise CommandError(f"{base}: {error}", ExitCode.CANNOT_CONNECT) from None
-        try:
-            return answer.status_code, answer.json()
-        except ValueError:
-            return answer.status_code, None  # Not JSON: the status must do.
+        return await controller_api.send(url, {"X-ZT1-Auth": self._token}, method, body)
 
 
 def state_of(settings: Settings) -> Path:
@@ -109,25 +94,10 @@ def state_of(settings: Settings) -> Path:
 
 def _token(env: Environment, settings: Settings, where: Where) -> str:
     """Return the token of a file, of the environment, or of the state directory."""
-    text = env.variables.get(TOKEN_VARIABLE, "")
-    if where.token_file is not None:
-        text = read_text(env, where.token_file)[:_TOKEN_LIMIT]
-    elif not text and settings.state is not None and (settings.state / "authtoken.secret").exists():
-        text = read_text(env, str(settings.state / "authtoken.secret"))
-    if not text.strip():
+    text = controller_api.token(env, where.token_file)
+    if not text and where.token_file is None and settings.state is not None:
+        own = settings.state / "authtoken.secret"
+        text = controller_api.token(env, str(own)) if own.exists() else ""
+    if not text:
         raise UsageProblem("--controller needs a token: name its file with --token-file")
-    if not text.strip().isascii() or not text.strip().isprintable():
-        raise UsageProblem("the token is not one line of ASCII")
-    return text.strip()
-
-
-def read_text(env: Environment, name: str) -> str:
-    """Read a file of text, or stdin if the name is `-`."""
-    try:
-        source = env.stdin if name == "-" else name
-        with open(source, encoding="utf-8", closefd=name != "-") as stream:
-            return stream.read()
-    except OSError as error:
-        raise CommandError(f"{name}: {error.strerror}", ExitCode.CANNOT_READ) from None
-    except UnicodeDecodeError:
-        raise CommandError(f"{name}: is not a text", ExitCode.CANNOT_READ) from None
+    return text

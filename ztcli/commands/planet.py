@@ -193,7 +193,12 @@ def run_root(env: Environment, settings: Settings, options: RootOptions) -> Exit
         bind = tuple(ztstack.Endpoint.parse(f"{host}/{port}") for host, port in settings.bind)
         config = ztstack.root_config(state, identity, planet, bind)
         node = ztstack.Node(
-            replace(config, moons=moons_of(settings), port_mapping=settings.port_mapping)
+            replace(
+                config,
+                moons=moons_of(settings),
+                port_mapping=settings.port_mapping,
+                capture=ztstack.CaptureFiles(settings.pcap, settings.pcap_wire),
+            )
         )
         await node.start()
         try:

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 
 import typer
 
-from ztcli import parsing, ready, runner, socks, specs
+from ztcli import parsing, services, socks, specs
 from ztcli.binding import single
 from ztcli.boundary import code_of
 from ztcli.bridge import Counts, bridge
@@ -27,6 +27,7 @@ from ztcli.options import Settings
 from ztcli.output.records import print_event
 from ztcli.peeked import PeekedStream
 from ztcli.server import GRACE_S, Guard, Limits, Server
+from ztcli.services import HEALTH_HELP
 
 Text = str | None
 DEFAULT_PORT: Final = 1080
@@ -52,39 +53,74 @@ class ProxyOptions:
     grace: Annotated[Text, typer.Option("--grace", metavar="DUR", help="After SIGTERM.")] = None
     ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
     ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    health: Annotated[Text, typer.Option("--health", metavar="[HOST:]PORT", help=HEALTH_HELP)] = (
+        None
+    )
 
 
 def proxy(env: Environment, settings: Settings, options: ProxyOptions) -> ExitCode:
-    host, port = _place(options.listen)
-    users = _users(Path(options.auth_file), settings) if options.auth_file is not None else None
-    if users is None and not _is_loopback(host):
-        raise UsageProblem(
-            f"--listen {host}: whoever reaches this address could enter the network",
-            "say who may: --auth-file FILE with lines of USER:PASSWORD",
-        )
-    ports = frozenset(parsing.ports(options.allow_ports)) if options.allow_ports else None
-    idle = parsing.duration(options.idle_timeout) if options.idle_timeout is not None else None
-    grace = parsing.duration(options.grace) if options.grace is not None else GRACE_S
-    ready.check(options.ready_fd)
+    return services.serve(env, settings, ProxyPort(env, settings, options), options)
 
-    async def main() -> ExitCode:
-        async with env.engine(settings) as engine:
-            await engine.join()
-            listener = LocalListener()
-            await listener.start(host, port)
-            try:
-                _announce(env, settings, options, engine, listener)
-                service = ProxyService(env, settings, engine, users, ports, idle)
-                limits = Limits(None, options.max_conns, options.max_conns, grace)
-                quiet = settings.quiet > 0
-                server = Server(env, listener, Guard([], []), limits, quiet=quiet)
-                await server.run(service.serve)
-            finally:
-                listener.close()
-                ready.withdraw(options.ready_file)
-        return ExitCode.OK
 
-    return runner.run(env, main, settings.total_timeout())
+class ProxyPort:
+    """The port of one proxy."""
+
+    def __init__(self, env: Environment, settings: Settings, options: ProxyOptions) -> None:
+        self._env = env
+        self._settings = settings
+        self._options = options
+        self._place = host, _ = _place(options.listen)
+        file = options.auth_file
+        self._users = _users(Path(file), settings) if file is not None else None
+        if self._users is None and not _is_loopback(host):
+            raise UsageProblem(
+                f"--listen {host}: whoever reaches this address could enter the network",
+                "say who may: --auth-file FILE with lines of USER:PASSWORD",
+            )
+        ports = options.allow_ports
+        self._ports = frozenset(parsing.ports(ports)) if ports else None
+        self._idle = parsing.duration_or(options.idle_timeout, None)
+        self._grace = parsing.duration_or(options.grace, GRACE_S)
+        self._listener: LocalListener | None = None
+
+    async def check(self) -> None:
+        """Nothing can be known before."""
+
+    async def open(self, engine: Engine) -> None:
+        del engine
+        self._listener = LocalListener()
+        await self._listener.start(*self._place)
+
+    def announce(self, engine: Engine) -> dict[str, object]:
+        assert self._listener is not None
+        place = specs.pair(*self._listener.addresses[0])
+        urls = [f"socks5h://{place}", f"http://{place}"]
+        values: dict[str, object] = {
+            "mode": "proxy",
+            "port": self._listener.port,
+            "urls": urls,
+            "node": engine.node_id,
+            "networks": engine.networks,
+        }
+        if self._settings.json:
+            print_event(self._env, "ready", values)
+        else:
+            self._env.print("Proxy: " + " ".join(urls))
+        return values
+
+    async def run(self, engine: Engine) -> None:
+        assert self._listener is not None
+        env, settings = self._env, self._settings
+        service = ProxyService(env, settings, engine, self._users, self._ports, self._idle)
+        most = self._options.max_conns
+        limits = Limits(None, most, most, self._grace)
+        quiet = settings.quiet > 0
+        server = Server(env, self._listener, Guard([], []), limits, quiet=quiet)
+        await server.run(service.serve)
+
+    def close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
 
 
 def _place(text: str | None) -> tuple[str, int]:
@@ -124,29 +160,6 @@ def _users(path: Path, settings: Settings) -> dict[str, str]:
     if not found:
         raise UsageProblem(f"{path}: there is no USER:PASSWORD in it")
     return found
-
-
-def _announce(
-    env: Environment,
-    settings: Settings,
-    options: ProxyOptions,
-    engine: Engine,
-    listener: LocalListener,
-) -> None:
-    place = specs.pair(*listener.addresses[0])
-    urls = [f"socks5h://{place}", f"http://{place}"]
-    values: dict[str, object] = {
-        "mode": "proxy",
-        "port": listener.port,
-        "urls": urls,
-        "node": engine.node_id,
-        "networks": engine.networks,
-    }
-    if settings.json:
-        print_event(env, "ready", values)
-    else:
-        env.print("Proxy: " + " ".join(urls))
-    ready.announce(env, values, options.ready_file, options.ready_fd)
 
 
 class ProxyService:

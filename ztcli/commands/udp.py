@@ -87,7 +87,7 @@ def udp_listen(env: Environment, settings: Settings, options: UdpListenOptions) 
         raise UsageProblem(
             "--exec runs a command for whoever sends", "say who: --allow IP, or --allow-any"
         )
-    guard = Guard(options.allow or [], options.deny or [])
+    guard = Guard(options.allow or [], options.deny or [], settings.names)
     reply = _bytes(env, options.reply) if options.reply is not None else None
     ready.check(options.ready_fd)
 
