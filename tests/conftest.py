@@ -30,11 +30,19 @@ settings.load_profile(
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sim-seeds", type=int, default=100, help="worlds to simulate")
     parser.addoption("--sim-first-seed", type=int, default=0, help="seed of the first of them")
+    parser.addoption(
+        "--patience", type=float, default=1.0, help="factor of all limits, behind other work"
+    )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     root = Path(__file__).parent
+    patience = config.getoption("--patience")
     for item in items:
+        if patience != 1.0:
+            marker = item.get_closest_marker("timeout")
+            limit = float(marker.args[0] if marker else config.getini("timeout"))
+            item.add_marker(pytest.mark.timeout(limit * patience), append=False)
         folder = item.path.relative_to(root).parts[0]
         if folder in _FOLDER_MARKERS:
             item.add_marker(getattr(pytest.mark, folder))

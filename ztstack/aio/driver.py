@@ -17,6 +17,8 @@ from ztstack.node.events import Event
 from ztstack.node.node import Node
 
 EARLIEST_TIMER_S: Final = 0.001
+LAST_WORDS: Final = 3
+LAST_WORDS_S: Final = 0.005
 _FOREVER: Final = 1 << 62
 
 
@@ -69,6 +71,14 @@ class Driver:
             self.udp.tap = wire = WireCapture(self._capture.wire, self.now)
             self._captures.append(wire)
         self.pump_soon()
+
+    async def take_leave(self) -> None:
+        """Say the last words more than once: nobody answers here if they are lost."""
+        for _ in range(LAST_WORDS):
+            if not self.node.repeat_last(self.now()):
+                return
+            self._pump()
+            await asyncio.sleep(LAST_WORDS_S)
 
     def stop(self) -> None:
         """Send what is ready, then let go of the loop."""

@@ -323,6 +323,7 @@ class Service:
             self._bond_server = None
         if self._driver is not None:
             self._save_peers()
+            await self._driver.take_leave()
             self._driver.stop()
             self._driver = None
         if self._storage is not None:

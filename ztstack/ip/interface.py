@@ -180,6 +180,10 @@ class Interface:
         """End a wake-up: TCP acknowledges what arrived in it."""
         self._tcp.flush(now)
 
+    def repeat_last(self, now: int) -> bool:
+        """Acknowledge once more what peers of TCP said last; False if nothing ended just now."""
+        return self._tcp.repeat_last(now)
+
     # Time.
 
     def handle_timer(self, now: int) -> None:

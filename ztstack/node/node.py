@@ -218,6 +218,13 @@ class Node:
         for member in self.members.values():
             member.interface.flush(now)
 
+    def repeat_last(self, now: int) -> bool:
+        """Say again what peers need that ended a connection just now, before this node is gone."""
+        said = False
+        for member in self.members.values():
+            said = member.interface.repeat_last(now) or said
+        return said
+
     def take_datagrams(self, now: int) -> tuple[list[Datagram], bool]:
         """Return what is to be sent, and whether there is more to take right away."""
         self._turn(now)

@@ -445,6 +445,10 @@ class ControlBlock:
         more_us = _HELD_BACK_US if in_flight <= self.mss else 0
         self.arm(PROBE_TAIL, now + self.rtt.probe_us + more_us)
 
+    def waited_us(self, now: int) -> int:
+        """Return how long this has been in TIME_WAIT."""
+        return now - (self.timers.get(LINGER) or now) + TIME_WAIT_US
+
     def stamp(self, now: int) -> None:
         """Prepare the options that all segments of now bear."""
         value = now // MILLISECOND + self.stamp_offset & MASK

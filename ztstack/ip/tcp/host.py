@@ -6,6 +6,7 @@ import hashlib
 import struct
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from ztstack.base.endpoint import Endpoint
@@ -13,7 +14,7 @@ from ztstack.base.entropy import Entropy
 from ztstack.base.errors import DecodeError, Drop, PortInUse, Unreachable
 from ztstack.base.frame import Burst, EtherType
 from ztstack.base.limits import RateGate
-from ztstack.base.timers import MILLISECOND, earliest
+from ztstack.base.timers import MILLISECOND, SECOND, earliest
 from ztstack.base.trace import Tracer
 from ztstack.ip.addresses import overlaps
 from ztstack.ip.events import Accepted, Event
@@ -33,6 +34,8 @@ from ztstack.ip.tcp.timing import handle_timer
 __all__ = ["SegmentRun", "TcpHost"]
 
 MAX_CONNECTIONS: Final = 16_384
+MAX_REPEATED: Final = 256
+REPEATED_US: Final = 1 * SECOND
 MAX_WAITING: Final = 4096
 """Connections in TIME-WAIT; then the oldest makes room."""
 MAX_REPLIES: Final = 256
@@ -503,6 +506,19 @@ class TcpHost:
         return earliest(
             alarms[0].at if alarms else None, self._again[0][0] if self._again else None
         )
+
+    def repeat_last(self, now: int) -> bool:
+        """Acknowledge once more the FINs of connections that ended just now; False if none did.
+
+        For a host that goes away: it will not be there to answer a FIN that is sent again because
+        its last acknowledgement was lost (RFC 9293 section 3.6.1).
+        """
+        newest = islice(reversed(self._shared.waiting), MAX_REPEATED)
+        fresh = [block for block in newest if block.waited_us(now) < REPEATED_US]
+        for block in fresh:
+            block.ack_due = True
+            block.want_output()
+        return bool(fresh)
 
     # Outputs.
 

@@ -456,3 +456,42 @@ def test_resets_that_wait_are_bounded() -> None:
     for _ in range(2 * MAX_REPLIES):
         pair.a.host._keep(pair.now, 0, run)
     assert len(pair.a.host._again) == MAX_REPLIES
+
+
+def test_the_last_acknowledgement_is_repeated_by_a_host_that_goes_away() -> None:
+    pair = Pair()
+    a, b = opened(pair)
+    a.shutdown(pair.now)
+    pair.run(100 * MILLISECOND)
+    # Whatever acknowledges the other end's FIN by itself is lost.
+    final = a.wire_acknowledgement() + 1
+    lost: list[bytes] = []
+
+    def passes(packet: bytes) -> bool:
+        segment = TcpSegment.decode(memoryview(packet)[20:])
+        if packet[12:16] == IP_A and segment.acknowledgement == final and not lost:
+            lost.append(packet)
+            return False
+        return True
+
+    pair.deliverable = passes
+    b.shutdown(pair.now)
+    pair.run(50 * MILLISECOND)
+    assert lost
+    assert (a.state, b.state) == (State.TIME_WAIT, State.LAST_ACK)
+    assert pair.a.host.repeat_last(pair.now)
+    runs = pair.a.host.take_packets(pair.now, 64)
+    packets = [header + bytes(body) for run in runs for header, body in run.packets]
+    receive_each(pair, packets)
+    assert b.fin_acknowledged
+    assert b.state is State.CLOSED
+    # Who would have been asked again by now needs no reminder.
+    pair.run(1 * SECOND)
+    assert not pair.a.host.repeat_last(pair.now)
+
+
+def test_a_host_without_ended_connections_repeats_nothing() -> None:
+    pair = Pair()
+    opened(pair)
+    assert not pair.a.host.repeat_last(pair.now)
+    assert not pair.a.host.take_packets(pair.now, 64)
