@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 
 class Clock:
     """Wall clock at the start plus monotonic progress since, time asleep included."""
 
-    __slots__ = ("_clock", "_offset")
+    __slots__ = ("_offset", "_progress")
 
     def __init__(self) -> None:
         # Where there is a choice: the usual monotonic clock stands still while Linux sleeps.
-        self._clock: int = getattr(time, "CLOCK_BOOTTIME", 0)
+        clock: int = getattr(time, "CLOCK_BOOTTIME", 0)
+        self._progress: Callable[[], int] = (
+            partial(time.clock_gettime_ns, clock) if clock else time.monotonic_ns
+        )
         self._offset = time.time_ns() - self._progress()
-
-    def _progress(self) -> int:
-        return time.clock_gettime_ns(self._clock) if self._clock else time.monotonic_ns()
 
     def now(self) -> int:
         """Return microseconds since the Unix epoch."""

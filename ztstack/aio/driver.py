@@ -34,6 +34,7 @@ class Driver:
     ) -> None:
         self.loop = loop
         self.clock = clock
+        self.now = clock.now
         self.udp = UdpSockets(loop, self)
         self.udp.on_writable = self.pump_soon
         self.relay: TcpRelay | None = None
@@ -96,9 +97,6 @@ class Driver:
         for capture in self._captures:
             capture.close()
         self._node = None
-
-    def now(self) -> int:
-        return self.clock.now()
 
     def pump_soon(self) -> None:
         """Pump at the end of this turn of the loop; many wishes make one pump."""

@@ -40,4 +40,8 @@ class Timers(Generic[K]):
 
 
 def earliest(*deadlines: int | None) -> int | None:
-    return min((d for d in deadlines if d is not None), default=None)
+    first = None
+    for at in deadlines:
+        if at is not None and (first is None or at < first):
+            first = at
+    return first

@@ -512,6 +512,10 @@ class Controller:
     def next_timer(self) -> int | None:
         return self._push_at
 
+    @property
+    def has_output(self) -> bool:
+        return bool(self._out)
+
     def take_output(self) -> list[Output]:
         out, self._out = self._out, []
         return out

@@ -90,6 +90,10 @@ class EchoSocket:
             return
         self._events.append(Pong(ip, identifier, sequence, data))
 
+    @property
+    def has_events(self) -> bool:
+        return bool(self._events)
+
     def take_events(self) -> list[Event]:
         events, self._events = self._events, []
         return events

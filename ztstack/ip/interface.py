@@ -259,6 +259,14 @@ class Interface:
             self._tcp.flush(now)
         return bool(local)
 
+    @property
+    def has_events(self) -> bool:
+        return self._tcp.has_events or self._udp.has_events or self._echo.has_events
+
     def take_events(self) -> list[Event]:
         events = self._tcp.take_events()
-        return [*events, *self._udp.take_events(), *self._echo.take_events()]
+        if self._udp.has_events:
+            events += self._udp.take_events()
+        if self._echo.has_events:
+            events += self._echo.take_events()
+        return events

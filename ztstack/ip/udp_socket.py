@@ -184,6 +184,10 @@ class UdpTable:
             sock.fail(error)
             self._events.append(Readable(sock))
 
+    @property
+    def has_events(self) -> bool:
+        return bool(self._events)
+
     def take_events(self) -> list[Event]:
         events, self._events = self._events, []
         return events

@@ -45,6 +45,7 @@ from ztstack.wire.verbs import ErrorCode, Verb
 from ztstack.wire.world import World
 
 BURST_PACKETS: Final = 22
+MAX_ROUNDS: Final = 64
 BURSTS_PER_PUMP: Final = 4
 DEFAULT_MTU: Final = 2800
 LONGEST_PACKET: Final = 9868
@@ -231,6 +232,8 @@ class Node:
         more = sent = False
         for member in list(self.members.values()):
             for _ in range(BURSTS_PER_PUMP):
+                if not member.interface.has_output:
+                    break
                 batches = member.interface.take_frames(now, BURST_PACKETS)
                 if not batches:
                     break
@@ -256,28 +259,37 @@ class Node:
 
     def _turn(self, now: int) -> None:
         """Move outputs between the layers until nothing moves."""
-        for _ in range(64):
-            moved = False
-            for inbound in self.switch.take_inbound():
-                moved = True
+        switch, rounds = self.switch, 0
+        while self._has_news() and rounds < MAX_ROUNDS:
+            rounds += 1
+            for inbound in switch.take_inbound():
                 if isinstance(inbound, InboundBurst):
                     self._receive_burst(now, inbound)
                 else:
                     self._receive_message(now, inbound)
-            local, self._local = self._local, []
-            for verb, packet_id, payload in local:
-                moved = True
-                self._receive_own(now, verb, packet_id, payload)
-            for member in list(self.members.values()):
-                moved = self._drain_network(now, member) or moved
-                moved = self._drain_interface(now, member) or moved
+            if self._local:
+                local, self._local = self._local, []
+                for verb, packet_id, payload in local:
+                    self._receive_own(now, verb, packet_id, payload)
+            for member in tuple(self.members.values()):
+                self._drain_network(now, member)
+                self._drain_interface(now, member)
             if self.controller is not None:
-                moved = self._drain_controller(now, self.controller) or moved
-            for event in self.switch.take_events():
-                moved = True
+                self._drain_controller(now, self.controller)
+            for event in switch.take_events():
                 self._note(now, event)
-            if not moved:
-                return
+
+    def _has_news(self) -> bool:
+        """Tell whether a layer has something for another; what is to be sent is asked for."""
+        if self.switch.has_news or self._local:
+            return True
+        for member in self.members.values():
+            network, interface = member.network, member.interface
+            if network.has_output or interface.has_events:
+                return True
+            if interface.groups() is not network.groups and interface.groups() != network.groups:
+                return True
+        return self.controller is not None and self.controller.has_output
 
     def _receive_burst(self, now: int, inbound: InboundBurst) -> None:
         prefix = inbound.prefix
@@ -423,9 +435,8 @@ class Node:
         else:
             self.switch.send(now, destination, verb, payload, compress=z)
 
-    def _drain_network(self, now: int, member: Member, inbound: Inbound | None = None) -> bool:
-        outputs = member.network.take_output()
-        for output in outputs:
+    def _drain_network(self, now: int, member: Member, inbound: Inbound | None = None) -> None:
+        for output in member.network.take_output():
             match output:
                 case vl2.SendFrames():
                     self.switch.send_frames(now, *output)
@@ -451,7 +462,6 @@ class Node:
                     )
                 case vl2.WantIdentity():
                     self.switch.request_identity(now, output.address)
-        return bool(outputs)
 
     def _receive_burst_in(self, now: int, member: Member, item: vl2.BurstIn) -> None:
         if self.tap is not None:
@@ -480,22 +490,18 @@ class Node:
         Error(reply.verb, reply.packet_id, reply.code, reply.body).encode(w)
         self._send(now, reply.source, Verb.ERROR, w.getvalue(), z=False)
 
-    def _drain_interface(self, now: int, member: Member) -> bool:
-        events = member.interface.take_events()
+    def _drain_interface(self, now: int, member: Member) -> None:
         network_id = member.network.network_id
-        for event in events:
+        for event in member.interface.take_events():
             self._events.append(Socket(network_id, event))
         groups = member.interface.groups()
-        if groups != member.network.groups:
+        if groups is not member.network.groups and groups != member.network.groups:
             member.network.set_groups(now, groups)
-            return True
-        return bool(events)
 
     def _drain_controller(
         self, now: int, controller: Controller, inbound: Inbound | None = None
-    ) -> bool:
-        outputs = controller.take_output()
-        for output in outputs:
+    ) -> None:
+        for output in controller.take_output():
             w = Writer()
             match output:
                 case SendConfig():
@@ -513,7 +519,6 @@ class Node:
                     self._send(
                         now, output.destination, Verb.NETWORK_CREDENTIALS, output.payload, z=False
                     )
-        return bool(outputs)
 
     def _send_chunk(
         self, now: int, output: SendConfig, chunk: ConfigChunk, inbound: Inbound | None

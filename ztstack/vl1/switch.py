@@ -588,6 +588,11 @@ class Switch(Views):
     def take_datagrams(self) -> list[Datagram]:
         return self._outbox.take()
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there are messages or events to take."""
+        return bool(self._inbound or self._events)
+
     def take_inbound(self) -> list[Inbound | InboundBurst]:
         inbound, self._inbound = self._inbound, []
         return inbound

@@ -254,6 +254,10 @@ class Network:
             state.subscriptions.next_timer(),
         )
 
+    @property
+    def has_output(self) -> bool:
+        return bool(self._state.out) or self._fetch.has_output
+
     def take_output(self) -> list[Output]:
         out = self._state.out
         if out:

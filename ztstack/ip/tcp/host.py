@@ -547,6 +547,10 @@ class TcpHost:
         self._sweep()
         return runs
 
+    @property
+    def has_events(self) -> bool:
+        return bool(self._shared.events or self._shared.over)
+
     def take_events(self) -> list[Event]:
         self._sweep()
         events, self._shared.events = self._shared.events, []
