@@ -68,6 +68,11 @@ COMMANDS: Final = {
         "selftest_app",
         "Check, without a network, that all of it works on this machine.",
     ),
+    "agent": (
+        "ztcli.commands.agent",
+        "agent_app",
+        "Run a node in the background, for other commands to use.",
+    ),
     "config": ("ztcli.commands.config", "config_app", "Show and check the configuration."),
     "identity": ("ztcli.commands.identity", "identity_app", "Make, show and check identities."),
     "network": ("ztcli.commands.network", "network_app", "Manage the networks of a controller."),

@@ -104,7 +104,7 @@ def _tell(env: Environment, manner: Manner, error: BaseException) -> int:
         env.say("".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, OutputClosed | KeyboardInterrupt) or manner.silent:
         return code
-    message, hint = _words(error, code)
+    message, hint = words_of(error, code)
     if manner.json:
         record: dict[str, object] = {"v": 1, "type": "error", "code": int(code), "error": message}
         if hint:
@@ -117,7 +117,8 @@ def _tell(env: Environment, manner: Manner, error: BaseException) -> int:
     return code
 
 
-def _words(error: BaseException, code: ExitCode) -> tuple[str, str]:
+def words_of(error: BaseException, code: ExitCode) -> tuple[str, str]:
+    """Return what is said about an error, and what to do about it."""
     if isinstance(error, CommandError):
         return str(error), error.hint
     if code is ExitCode.INTERNAL:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -171,16 +172,23 @@ class StackEngine:
             raise UsageProblem(
                 "no network is named", "name one with -n NWID, or export ZT_NETWORK=NWID"
             )
-        limit = settings.join_timeout
-        for network in self._networks:
+        await self.join_more(self._networks, settings.join_timeout, settings.wait_auth)
+
+    async def join_more(
+        self, networks: Sequence[str], timeout: float | None, wait_auth: float
+    ) -> None:
+        """Join networks that may be others than those of the settings."""
+        for network in networks:
             self._progress.show(f"joining {network} as {self._node.address}")
             try:
                 await self._node.join(
-                    network, limit if limit is not None else FOREVER_S, settings.wait_auth
+                    network, timeout if timeout is not None else FOREVER_S, wait_auth
                 )
             finally:
                 self._progress.clear()
-            if settings.verbose:
+            if network not in self._networks:
+                self._networks = (*self._networks, network)
+            if self._settings.verbose:
                 found = ", ".join(self._node.addresses(network))
                 self._env.say(f"joined {network} as {self._node.address}: {found}")
 
@@ -189,6 +197,9 @@ class StackEngine:
 
     def addresses(self) -> list[str]:
         return self._node.addresses()
+
+    def addresses_of(self, network: str) -> list[str]:
+        return self._node.addresses(network)
 
     async def connect(
         self,

@@ -35,6 +35,6 @@ def _bare(env: Environment, settings: Settings) -> Engine:
 
         env.warn(settings, "warning: overlay stack is neither encrypted nor authenticated")
         return OverlayEngine(env, settings)
-    from ztcli.engine_stack import StackEngine
+    from ztcli.engine_choice import ChoosingEngine
 
-    return StackEngine(env, settings)
+    return ChoosingEngine(env, settings)

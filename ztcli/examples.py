@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from typing import Final
 
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "agent run": ("zt agent run -n lab", "zt agent run --ready-file ready --health 9080"),
+    "agent start": ("zt agent start -n lab --idle-timeout 10m", "zt --profile ci agent start"),
+    "agent stop": ("zt agent stop",),
+    "agent status": ("zt agent status", "zt agent status --json"),
+    "agent log": ("zt agent log",),
+    "agent unit": ("zt agent unit -n lab > ~/.config/systemd/user/zt.service",),
     "config show": ("zt config show --origin", "ZT_NETWORK=lab zt --profile ci config show"),
     "config check": ("zt config check", "zt --config ./zt.toml config check --json"),
     "help": ("zt help call", "zt help network create", "zt help env"),

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Self
 import typer
 
 from ztcli import parsing
-from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
+from ztcli.exit_codes import UsageProblem
 from ztcli.multipath import Multipath, multipath
 from ztcli.names import Names
 
@@ -128,7 +128,10 @@ class Common:
         ),
     ] = None
     agent: Annotated[
-        Text, typer.Option("--agent", metavar="HOW", help="auto, never or require.", hidden=True)
+        Text,
+        typer.Option(
+            "--agent", metavar="HOW", help="Use the node that runs already: auto, never, require."
+        ),
     ] = None
     moon: Annotated[
         Texts,
@@ -236,6 +239,9 @@ class Settings:
     health: tuple[str, int] | None = None
     pcap: Path | None = None
     pcap_wire: Path | None = None
+    agent: str = "auto"
+    serves: str = ""
+    """The command that others may ride on, if it is one that stays."""
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -307,6 +313,7 @@ def settings(common: Common, default_state: Path, names: Names | None = None) ->
         token_file=common.token_file or "",
         pcap=Path(common.pcap) if common.pcap else None,
         pcap_wire=Path(common.pcap_wire) if common.pcap_wire else None,
+        agent=(common.agent or "auto").lower(),
         warnings=tuple(warnings),
     )
 
@@ -322,10 +329,6 @@ def _check_words(common: Common) -> None:
     ):
         if value is not None and value.lower() not in allowed:
             raise UsageProblem(f"{name} is {', '.join(allowed)}, not {value!r}")
-    if common.agent is not None and common.agent.lower() == "require":
-        raise CommandError(
-            "no agent is running, and --agent require asks for one", ExitCode.NO_AGENT
-        )
 
 
 _NOT_BUILT: Final = {

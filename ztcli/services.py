@@ -22,6 +22,9 @@ HEALTH_HELP: Final = "Serve /livez, /readyz and /metrics there; on loopback if n
 class Service(Protocol):
     """Something that serves while a node runs."""
 
+    @property
+    def command(self) -> str: ...
+
     async def check(self) -> None:
         """Refuse to start, before there is a node."""
 
@@ -60,14 +63,14 @@ class Named:
 
 def serve(env: Environment, settings: Settings, service: Service, options: HasReady) -> ExitCode:
     """Run one service."""
-    return _run(env, settings, [Named("", service)], options)
+    return _run(env, settings, service.command, [Named("", service)], options)
 
 
 def serve_all(
     env: Environment, settings: Settings, services: Sequence[Named], options: HasReady
 ) -> ExitCode:
     """Run several with one node; if one cannot start, none does."""
-    return _run(env, settings, services, options)
+    return _run(env, settings, "up", services, options)
 
 
 def with_health(settings: Settings, text: str | None) -> Settings:
@@ -82,9 +85,13 @@ def with_health(settings: Settings, text: str | None) -> Settings:
 
 
 def _run(
-    env: Environment, settings: Settings, services: Sequence[Named], options: HasReady
+    env: Environment,
+    settings: Settings,
+    command: str,
+    services: Sequence[Named],
+    options: HasReady,
 ) -> ExitCode:
-    settings = with_health(settings, options.health)
+    settings = with_health(replace(settings, serves=f"zt {command}"), options.health)
     ready.check(options.ready_fd)
 
     async def main() -> ExitCode:

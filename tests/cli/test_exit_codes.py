@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cli import Zt, failing
+from ztcli.engines import make_engine
 from ztcli.exit_codes import ExitCode
 from ztstack.base import errors
 
@@ -105,8 +106,12 @@ def test_usage(zt: Zt, arguments: list[str]) -> None:
     assert 1 <= result.stderr.count("\n") <= 2
 
 
-def test_agent_required(zt: Zt) -> None:
-    assert zt("join", "--once", "--agent", "require").code == ExitCode.NO_AGENT
+def test_agent_required(tmp_path: Path) -> None:
+    zt = Zt(tmp_path, make_engine)
+    for words in (("join", "--once"), ("--ephemeral", "ip"), ("call", "10.0.0.1", "80")):
+        result = zt(*words, "--agent", "require")
+        assert result.code == ExitCode.NO_AGENT
+        assert "agent" in result.stderr
 
 
 def test_command_is_suggested(zt: Zt) -> None:

@@ -125,7 +125,7 @@ def test_nobody_has_the_address(lab: World) -> None:
 def test_state_in_use(lab: World) -> None:
     with lab.running("--state", "s1", "join") as running:
         running.wait_ready()
-        done = lab.run("--state", "s1", "join", "--once")
+        done = lab.run("--state", "s1", "--agent", "never", "join", "--once")
         assert done.returncode == ExitCode.STATE_IN_USE
         assert str(running.child.pid).encode() in done.stderr
 

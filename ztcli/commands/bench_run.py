@@ -10,7 +10,7 @@ import asyncio
 import os
 import statistics
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from time import perf_counter
 from typing import Final
@@ -55,6 +55,7 @@ def serve(env: Environment, settings: Settings, options: BenchOptions, port: int
     """Answer until a signal comes."""
     guard = Guard(options.allow or [], options.deny or [])
     ready.check(options.ready_fd)
+    settings = replace(settings, serves="zt bench serve")
 
     async def main() -> ExitCode:
         async with env.engine(settings) as engine:

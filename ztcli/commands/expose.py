@@ -101,6 +101,8 @@ async def _connect(target: specs.Local) -> Stream:
 class ExposeService:
     """All that one command exposes."""
 
+    command = "expose"
+
     def __init__(self, env: Environment, settings: Settings, options: ExposeOptions) -> None:
         self._env = env
         self._settings = settings

@@ -61,6 +61,8 @@ def forward(env: Environment, settings: Settings, options: ForwardOptions) -> Ex
 class ForwardService:
     """All that one command forwards."""
 
+    command = "forward"
+
     def __init__(self, env: Environment, settings: Settings, options: ForwardOptions) -> None:
         wanted = [specs.forwarding(text) for text in options.specs]
         self.joins_stdio = _check_together(wanted, options)

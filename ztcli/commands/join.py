@@ -62,6 +62,7 @@ def join(env: Environment, settings: Settings, options: JoinOptions) -> ExitCode
     named = [names.named_network(text, settings.names) for text in options.networks or []]
     everything = tuple(dict.fromkeys((*settings.networks, *(network for _, network, _ in named))))
     settings = with_health(replace(settings, networks=everything), options.health)
+    settings = replace(settings, serves="" if options.once else "zt join")
     _remember(settings, {alias: network for alias, network, _ in named if alias})
     ready.check(options.ready_fd)
 

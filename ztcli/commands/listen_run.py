@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Final
 
 from ztcli import parsing, ready, runner
@@ -37,7 +38,7 @@ def run_listener(
     mode: Mode,
 ) -> ExitCode:
     """Listen until the count is reached or a signal comes."""
-    settings = with_health(settings, options.health)
+    settings = with_health(replace(settings, serves="zt listen"), options.health)
     guard = Guard(options.allow or [], options.deny or [], settings.names)
     body_bytes = parsing.size(options.body_bytes) if options.body_bytes is not None else None
     http = HttpServer(env, settings, options, body_bytes)

@@ -65,6 +65,8 @@ def proxy(env: Environment, settings: Settings, options: ProxyOptions) -> ExitCo
 class ProxyPort:
     """The port of one proxy."""
 
+    command = "proxy"
+
     def __init__(self, env: Environment, settings: Settings, options: ProxyOptions) -> None:
         self._env = env
         self._settings = settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 import typer
@@ -39,6 +39,7 @@ class RunOptions:
 def run(env: Environment, settings: Settings, options: RunOptions) -> ExitCode:
     """Serve a proxy on loopback for the program alone: it knows the password."""
     ports = frozenset(parsing.ports(options.allow_ports)) if options.allow_ports else None
+    settings = replace(settings, serves="zt run")
 
     async def main() -> ExitCode:
         async with env.engine(settings) as engine:

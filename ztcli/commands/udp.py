@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
@@ -90,6 +90,7 @@ def udp_listen(env: Environment, settings: Settings, options: UdpListenOptions) 
     guard = Guard(options.allow or [], options.deny or [], settings.names)
     reply = _bytes(env, options.reply) if options.reply is not None else None
     ready.check(options.ready_fd)
+    settings = replace(settings, serves="zt udp-listen")
 
     async def main() -> ExitCode:
         async with env.engine(settings) as engine:

@@ -575,13 +575,8 @@ class Switch(Views):
             self._outbox.clean(now)
 
     def next_timer(self) -> int | None:
-        return earliest(
-            self.ways.next_timer(),
-            self._keepalive.next_timer(),
-            self._contact.next_timer(),
-            self._whois.next_timer(),
-            self._housekeeping_at,
-        )
+        parts = self.ways, self._keepalive, self._contact, self._whois
+        return earliest(self._housekeeping_at, *[part.next_timer() for part in parts])
 
     # Outputs.
 
