@@ -17,7 +17,7 @@ from ztcli.boundary import Manner
 from ztcli.config import Config
 from ztcli.environment import Environment
 from ztcli.exit_codes import ExitCode, UsageProblem
-from ztcli.options import Common, Settings, settings
+from ztcli.options import Common, Settings, foreign, settings
 
 Options = TypeVar("Options")
 CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
@@ -41,6 +41,11 @@ class Invocation:
         self.manner.silent = self.common.quiet >= 2
 
     def settings(self) -> Settings:
+        # The environment and the file speak for every command: what is of the other stack
+        # is wrong on the command line alone.
+        self.common = self.common.without(
+            name for name in foreign(self.common) if self.origins.get(name, "flag") != "flag"
+        )
         folder = self.env.state_folder(self.common.profile)
         # What has a name keeps it, also for a node that keeps nothing.
         kept = names.load(Path(self.common.state) if self.common.state else folder)

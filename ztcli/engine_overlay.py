@@ -59,8 +59,6 @@ class OverlayEngine:
     def __init__(self, env: Environment, settings: Settings) -> None:
         if len(settings.networks) != 1:
             raise UsageProblem("the overlay takes one network: -n NWID")
-        if settings.planet is not None or settings.identity_file:
-            raise UsageProblem("--planet and --identity-file belong to the managed stack")
         self._env = env
         self._settings = settings
         self._in_memory = settings.transport == "inmem"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Final, Self
 
@@ -195,6 +196,10 @@ class Common:
                 values[entry.name] = before if after is None or after == [] else after
         return type(self)(**values)  # type: ignore[arg-type]
 
+    def without(self, names: Iterable[str]) -> Self:
+        """Return these options with the named ones as if they were not given."""
+        return replace(self, **dict.fromkeys(names))  # type: ignore[arg-type]
+
     def texts(self, name: str) -> list[str]:
         """Return a repeatable option; commas separate as well, as in environment variables."""
         values: list[str] = getattr(self, name) or []
@@ -275,7 +280,8 @@ def settings(common: Common, default_state: Path, names: Names | None = None) ->
     transport = (common.transport or "osudp").lower()
     if transport not in ("osudp", "inmem"):
         raise UsageProblem(f"--transport is osudp or inmem, not {common.transport!r}")
-    _check_overlay(common, stack)
+    bonded = _multipath(common)
+    _check_stack(common, stack)
     if common.pcap and common.pcap == common.pcap_wire:
         raise UsageProblem("--pcap and --pcap-wire are of two kinds: name two files")
     udp_port = parsing.port(common.udp_port, zero=True) if common.udp_port is not None else 0
@@ -306,7 +312,7 @@ def settings(common: Common, default_state: Path, names: Names | None = None) ->
         advertise=parsing.physical(common.advertise) if common.advertise else None,
         peers=tuple(parsing.overlay_peer(text) for text in common.texts("peer")),
         addresses=tuple(parsing.ip_mapping(text) for text in common.texts("map_ip")),
-        multipath=_multipath(common, stack),
+        multipath=bonded,
         names=names,
         authorize=bool(common.authorize),
         controller=common.controller or "",
@@ -345,7 +351,7 @@ def _check_not_built(common: Common) -> None:
             raise UsageProblem(f"{option} is not built yet")
 
 
-def _multipath(common: Common, stack: str) -> Multipath | None:
+def _multipath(common: Common) -> Multipath | None:
     """Check every value first, so that a wrong one is named, and then what it goes with."""
     found = multipath(
         wanted=bool(common.multipath),
@@ -357,8 +363,6 @@ def _multipath(common: Common, stack: str) -> Multipath | None:
     )
     if found is None:
         return None
-    if stack == "overlay":
-        raise UsageProblem("multipath belongs to the managed stack, not to the overlay")
     if common.bind_udp and (found.ports is not None or found.bind):
         raise UsageProblem("--bind-udp and --mp-udp-sockets, -ports, --mp-bind: choose")
     if common.relay is not None and parsing.relay(common.relay) is not None:
@@ -366,24 +370,25 @@ def _multipath(common: Common, stack: str) -> Multipath | None:
     return found
 
 
-def _check_overlay(common: Common, stack: str) -> None:
-    given = {
-        "--transport": common.transport,
-        "--udp-port": common.udp_port,
-        "--advertise": common.advertise,
-        "--peer": common.peer,
-        "--map-ip": common.map_ip,
-    }
-    if stack == "overlay":
-        if parsing.relay(common.relay or "off") is not None:
-            raise UsageProblem("--relay belongs to the managed stack, not to the overlay")
-        if common.moon:
-            raise UsageProblem("--moon belongs to the managed stack, not to the overlay")
-        if common.pcap or common.pcap_wire:
-            raise UsageProblem("--pcap belongs to the managed stack, not to the overlay")
-        if common.port_mapping:
-            raise UsageProblem("--port-mapping belongs to the managed stack, not to the overlay")
-        return
-    for name, value in given.items():
-        if value:
-            raise UsageProblem(f"{name} belongs to --stack overlay")
+OF_MANAGED: Final = (
+    *("planet", "identity_file", "moon", "pcap", "pcap_wire", "port_mapping", "multipath"),
+    *("mp_bond", "mp_udp_sockets", "mp_udp_ports", "mp_warmup_root", "mp_bind"),
+)
+OF_OVERLAY: Final = ("transport", "udp_port", "advertise", "peer", "map_ip")
+
+
+def foreign(common: Common) -> tuple[str, ...]:
+    """Return the options that are of the stack which is not in use."""
+    stack = parsing.stack(common.stack) if common.stack is not None else "managed"
+    return OF_MANAGED if stack == "overlay" else OF_OVERLAY
+
+
+def _check_stack(common: Common, stack: str) -> None:
+    for name in foreign(common):
+        if getattr(common, name) not in (None, [], False):
+            option = f"--{name.replace('_', '-')}"
+            if stack == "overlay":
+                raise UsageProblem(f"{option} belongs to the managed stack, not to the overlay")
+            raise UsageProblem(f"{option} belongs to --stack overlay")
+    if stack == "overlay" and parsing.relay(common.relay or "off") is not None:
+        raise UsageProblem("--relay belongs to the managed stack, not to the overlay")

@@ -1,4 +1,4 @@
-"""Every Python block of docs/python.md runs, in a lab where somebody answers."""
+"""Every Python block of the pages runs, in a lab where somebody answers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,17 @@ from ztstack.aio.storage import Storage
 from ztstack.testing import lab as lab_module
 from ztstack.testing.factory import LabFactory
 
-PAGE = Path(__file__).parents[2] / "docs" / "python.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+TOP = Path(__file__).parents[2]
+PAGE = TOP / "docs" / "python.md"
 
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = blocks(PAGE)
+ELSEWHERE = {"README.md": 1, "simulation.md": 1, "overlay.md": 1}
+"""How many blocks other pages have; overlay.md's is run in tests/overlay."""
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -89,5 +97,48 @@ def test_block(
         assert "PING" in said or "hello\n" in said
 
 
+@pytest.mark.timeout(60)
+def test_readme(
+    names: dict[str, object],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (block,) = blocks(TOP / "README.md")
+    for written, real in (
+        ("8056c2e21c000001", names["network"]),
+        ("10.147.20.7", names["host"]),
+        ("6379", "7"),
+    ):
+        assert written in block
+        block = block.replace(written, str(real))
+    monkeypatch.chdir(tmp_path)
+    state = Storage(Path("state"))
+    state.open()
+    state.save_identity(CONTROLLER)
+    state.close()
+    planet = names["planet"]
+    assert isinstance(planet, bytes)
+    Path("state/planet").write_bytes(planet)
+    exec(compile(block, "README.md", "exec"), {"__name__": "example"})
+    assert capsys.readouterr().out == "b'PING\\r\\n'\n"
+
+
+@pytest.mark.timeout(60)
+def test_simulation(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = blocks(TOP / "docs" / "simulation.md")
+    exec(compile(block, "simulation.md", "exec"), {"__name__": "example"})
+    answers, digest = capsys.readouterr().out.splitlines()[-1].split()
+    assert int(answers) > 0
+    assert len(digest) == 64
+
+
 def test_blocks_were_found() -> None:
     assert len(BLOCKS) >= 6
+    found = {
+        page.name: len(blocks(page)) for page in [*TOP.glob("*.md"), *PAGE.parent.glob("*.md")]
+    }
+    assert {name: count for name, count in found.items() if count} == {
+        PAGE.name: len(BLOCKS),
+        **ELSEWHERE,
+    }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +86,18 @@ def test_a_pair_on_an_ordinary_loop() -> None:
             await transfer(a, b, 200_000)
 
     asyncio.run(script())
+
+
+def test_the_page(overlay_pair: Callable[..., float]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "overlay.md").read_text("utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    ends = []
+
+    def pair(*arguments: object, **options: float) -> float:
+        ends.append(overlay_pair(*arguments, **options))
+        return ends[-1]
+
+    scope: dict[str, object] = {}
+    exec(compile(block, "overlay.md", "exec"), scope)
+    scope["test_echo"](pair)  # type: ignore[operator] # the block's function
+    assert len(ends) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ztcli.exit_codes import UsageProblem
-from ztcli.options import Common, settings
+from ztcli.options import Common, foreign, settings
 
 HOME = Path("/nowhere/zt")
 
@@ -64,3 +64,13 @@ def test_overlay() -> None:
     assert found.is_overlay
     assert (found.udp_port, found.advertise) == (49001, ("127.0.0.1", 0))
     assert found.addresses == (("10.0.0.1", 0xA1B2C3D4E5),)
+
+
+def test_the_environment_speaks_for_both_stacks() -> None:
+    common = Common(stack="overlay", network=["cafe2001"], planet="mine", transport="inmem")
+    with pytest.raises(UsageProblem, match="--planet belongs to the managed stack"):
+        settings(common, HOME)
+    assert "planet" in foreign(common)
+    assert settings(common.without(foreign(common)), HOME).planet is None
+    with pytest.raises(UsageProblem, match="--transport belongs to --stack overlay"):
+        settings(Common(transport="inmem"), HOME)
