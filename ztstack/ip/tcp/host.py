@@ -508,17 +508,21 @@ class TcpHost:
         )
 
     def repeat_last(self, now: int) -> bool:
-        """Acknowledge once more the FINs of connections that ended just now; False if none did.
+        """Say once more how connections ended just now; False if none did.
 
         For a host that goes away: it will not be there to answer a FIN that is sent again because
-        its last acknowledgement was lost (RFC 9293 section 3.6.1).
+        its last acknowledgement was lost (RFC 9293 section 3.6.1), nor to repeat a reset.
         """
+        self._sweep()
         newest = islice(reversed(self._shared.waiting), MAX_REPEATED)
         fresh = [block for block in newest if block.waited_us(now) < REPEATED_US]
         for block in fresh:
             block.ack_due = True
             block.want_output()
-        return bool(fresh)
+        for _, _, run in islice(reversed(self._again), MAX_REPEATED):
+            if self._find(run.local, run.remote) is None and len(self._replies) < MAX_REPLIES:
+                self._replies.append(run)
+        return bool(fresh or self._replies)
 
     # Outputs.
 

@@ -495,3 +495,22 @@ def test_a_host_without_ended_connections_repeats_nothing() -> None:
     opened(pair)
     assert not pair.a.host.repeat_last(pair.now)
     assert not pair.a.host.take_packets(pair.now, 64)
+
+
+def test_the_reset_is_repeated_by_a_host_that_goes_away() -> None:
+    pair = Pair()
+    a, b = opened(pair)
+    a.abort(pair.now)
+    seen = []
+    for _ in range(3):
+        assert pair.a.host.repeat_last(pair.now)
+        runs = pair.a.host.take_packets(pair.now, 64)
+        seen.append([header + bytes(body) for run in runs for header, body in run.packets])
+    # The first two are lost.
+    assert seen[0] == seen[1]
+    receive_each(pair, seen[2])
+    assert b.state is State.CLOSED
+    assert isinstance(b.error, ConnectionResetError)
+    # Whoever was told often enough needs no reminder.
+    pair.run(2 * SECOND)
+    assert not pair.a.host.repeat_last(pair.now)
