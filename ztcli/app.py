@@ -81,7 +81,11 @@ COMMANDS: Final = {
     "moon": ("ztcli.commands.moon", "moon_app", "Orbit, list and make moons."),
     "root": ("ztcli.commands.planet", "root_app", "Run a private root."),
     "lab": ("ztcli.commands.lab", "lab_app", "A root, a controller and a network on this machine."),
-    "completion": ("ztcli.commands.about", "completion_app", "Print completions for a shell."),
+    "completion": (
+        "ztcli.commands.about",
+        "completion_app",
+        "Print or install completions for a shell.",
+    ),
     "man": ("ztcli.commands.about", "man_app", "Print a manual page."),
     "help": (
         "ztcli.commands.help",
@@ -104,9 +108,9 @@ def load(name: str) -> TyperCommand | TyperGroup:
     command = typer.main.get_command(application)
     assert isinstance(command, TyperCommand | TyperGroup)
     command.name = name
-    command.epilog = command.epilog or epilog(name)
+    command.epilog = epilog(name)
     for child_name, child in getattr(command, "commands", {}).items():
-        child.epilog = child.epilog or epilog(f"{name} {child_name}")
+        child.epilog = epilog(f"{name} {child_name}")
     return command
 
 

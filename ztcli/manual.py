@@ -7,19 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ztcli.app import COMMANDS, application, load
-from ztcli.exit_codes import ExitCode
+from ztcli.endings import MEANINGS, codes_of
+from ztcli.examples import lines_of
 
-_CODES: Final = {
-    ExitCode.OK: "Done.",
-    ExitCode.INTERNAL: "An error in zt itself.",
-    ExitCode.USAGE: "The command line is wrong; nothing was sent.",
-    ExitCode.CANNOT_CONNECT: "Refused, or nobody has the address.",
-    ExitCode.TIMED_OUT: "A limit of time is over.",
-    ExitCode.CONNECTION_LOST: "The connection was lost on the way.",
-    ExitCode.NETWORK_NOT_FOUND: "The controller is silent or does not know the network.",
-    ExitCode.ACCESS_DENIED: "Not authorised.",
-    ExitCode.STATE_IN_USE: "Another process uses the state directory.",
-}
 _FILES: Final = (
     ("$XDG_STATE_HOME/zt/PROFILE", "State: identity, planet, moons, networks, peers; mode 0700."),
     ("$XDG_CONFIG_HOME/zt/config.toml", "Options, names and entries for zt up; see zt config."),
@@ -64,9 +54,16 @@ def page(name: str) -> str:
     ]
     for file, words in _FILES:
         lines += [".TP", f".I {_text(file)}", _text(words)]
+    whole = [f"{name} {child}" for child in children] if name else []
+    examples = [line for words in whole or [name] for line in lines_of(words)]
+    if examples:
+        lines += [".SH EXAMPLES"]
+        for line in examples:
+            lines += [f".B {_text(line)}", ".br"]
     lines += [".SH EXIT STATUS"]
-    for code, words in _CODES.items():
-        lines += [".TP", f".B {int(code)}", _text(words)]
+    codes = {code for words in whole or [name] for code in codes_of(words)} if name else MEANINGS
+    for code in sorted(codes):
+        lines += [".TP", f".B {int(code)}", _text(MEANINGS[code])]
     if name:
         lines += [".SH SEE ALSO", ".BR zt (1)"]
     return "\n".join(lines) + "\n"

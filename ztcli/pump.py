@@ -165,6 +165,7 @@ class Pump:
             await self._sink.write(views)
             self.received += sum(map(len, views))
             self._active = self._loop.time()
+        await self._sink.end()
         self._peer_ended.set()
 
     async def _watch(self, limit: float) -> None:

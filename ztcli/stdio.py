@@ -51,6 +51,9 @@ class Sink(Protocol):
 
     async def write(self, views: Sequence[memoryview]) -> None: ...
 
+    async def end(self) -> None:
+        """Write what was held back; the stream has ended, another one may follow."""
+
 
 class NoInput:
     """A source that ends at once."""
@@ -69,6 +72,9 @@ class Discard:
 
     async def write(self, views: Sequence[memoryview]) -> None:
         del views
+
+    async def end(self) -> None:
+        return
 
 
 class InputReader:
@@ -181,6 +187,9 @@ class OutputWriter:
             self._is_regular = False
         self._at_once = sys.platform == "linux"
         _widen(descriptor)
+
+    async def end(self) -> None:
+        """Do nothing: all is written at once."""
 
     async def write(self, views: Sequence[memoryview]) -> None:
         try:

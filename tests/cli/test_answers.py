@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.cli import Zt
 from ztcli.completion import FILES, script
+from ztcli.exit_codes import ExitCode
 
 COMPLETIONS = Path(__file__).parents[2] / "completions"
 
@@ -106,3 +107,36 @@ def test_help_is_light() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert b"Usage: zt" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("shell", "place"),
+    [
+        ("bash", ".local/share/bash-completion/completions/zt"),
+        ("zsh", ".local/share/zsh/site-functions/_zt"),
+        ("fish", ".config/fish/completions/zt.fish"),
+    ],
+)
+def test_completions_are_installed(zt: Zt, shell: str, place: str) -> None:
+    where = zt.home / place
+    for words in ((), (shell,)):
+        zt.variables["SHELL"] = f"/usr/bin/{shell}"
+        result = zt("completion", "install", *words)
+        assert (result.code, result.stdout.decode()) == (0, f"{where}\n")
+        assert where.read_text("utf-8") == script(shell)
+    assert [path.name for path in where.parent.iterdir()] == [where.name]
+
+
+def test_completions_of_no_shell(zt: Zt) -> None:
+    zt.variables["SHELL"] = "/bin/tcsh"
+    result = zt("completion", "install")
+    assert result.code == ExitCode.USAGE
+    assert "bash, zsh, fish" in result.stderr
+
+
+def test_completions_that_cannot_be_written(zt: Zt) -> None:
+    (zt.home / "file").write_text("")
+    zt.variables["XDG_DATA_HOME"] = str(zt.home / "file")
+    result = zt("completion", "install", "bash")
+    assert result.code == ExitCode.CANNOT_WRITE
+    assert "Not a directory" in result.stderr

@@ -7,13 +7,14 @@ import os
 import platform
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ztcli.binding import CONTEXT, NoOptions, bind, new_app, single
 from ztcli.environment import Environment
-from ztcli.exit_codes import ChildExit, ExitCode, UsageProblem
+from ztcli.exit_codes import ChildExit, CommandError, ExitCode, UsageProblem
 from ztcli.options import Settings
 from ztcli.output.records import print_record
 
@@ -31,6 +32,15 @@ class CompletionOptions:
     """Options of zt completion show."""
 
     shell: Annotated[Shell, typer.Argument(help="bash, zsh or fish.")]
+
+
+@dataclass(frozen=True, slots=True)
+class InstallOptions:
+    """Options of zt completion install."""
+
+    shell: Annotated[
+        Shell | None, typer.Argument(help="bash, zsh or fish; default: of $SHELL.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,48 @@ def show(env: Environment, settings: Settings, options: CompletionOptions) -> Ex
     return ExitCode.OK
 
 
+def install(env: Environment, settings: Settings, options: InstallOptions) -> ExitCode:
+    """Put the script where the shell looks for it, and say so."""
+    from ztcli.completion import script
+    from ztstack.aio.storage import write_atomically
+
+    shell = options.shell.value if options.shell is not None else _own_shell(env)
+    where = _place(env, shell)
+    try:
+        where.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(where, script(shell).encode(), 0o644)
+    except OSError as error:
+        raise CommandError(f"{where}: {error.strerror}", ExitCode.CANNOT_WRITE) from error
+    if settings.json:
+        print_record(env, "completion", {"shell": shell, "path": str(where)})
+    else:
+        env.print(str(where))
+    if shell == Shell.ZSH:
+        env.say(f"in ~/.zshrc, before compinit: fpath=({where.parent} $fpath)")
+    else:
+        env.say("it works in new shells")
+    return ExitCode.OK
+
+
+def _own_shell(env: Environment) -> str:
+    name = Path(env.variables.get("SHELL", "")).name
+    if name not in tuple(Shell):
+        known = ", ".join(Shell)
+        raise UsageProblem(f"SHELL names none of {known}", "zt completion install SHELL")
+    return name
+
+
+def _place(env: Environment, shell: str) -> Path:
+    """Return where each shell looks: bash-completion, a folder for fpath, fish."""
+    if shell == Shell.FISH:
+        base = env.variables.get("XDG_CONFIG_HOME") or env.home / ".config"
+        return Path(base) / "fish" / "completions" / "zt.fish"
+    data = Path(env.variables.get("XDG_DATA_HOME") or env.home / ".local" / "share")
+    if shell == Shell.ZSH:
+        return data / "zsh" / "site-functions" / "_zt"
+    return data / "bash-completion" / "completions" / "zt"
+
+
 def man(env: Environment, settings: Settings, options: ManOptions) -> ExitCode:
     """Show a manual page by `man` on a terminal; else write its source."""
     import shutil
@@ -92,6 +144,9 @@ def _make() -> typer.Typer:
     app.callback()(lambda: None)
     app.command("show", context_settings=CONTEXT)(
         bind("completion show", show, CompletionOptions, "Print the completion script.")
+    )
+    app.command("install", context_settings=CONTEXT)(
+        bind("completion install", install, InstallOptions, "Put the script where the shell looks.")
     )
     return app
 
