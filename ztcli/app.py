@@ -230,6 +230,9 @@ def _fill_descriptors() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR if number == 2 else os.O_RDONLY)
+    if sys.stderr is None:
+        # Python found it closed; what is said there goes nowhere, and that is no error.
+        sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
 
 
 def _flush(code: int) -> int:

@@ -17,6 +17,7 @@ from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.options import Settings
 from ztcli.output.messages import Progress
+from ztcli.stages import told_stages
 
 FOREVER_S: Final = 10.0 * 365 * 86400
 _NETWORK_ID: Final = re.compile(r"[0-9a-f]{16}")
@@ -178,17 +179,15 @@ class StackEngine:
         self, networks: Sequence[str], timeout: float | None, wait_auth: float
     ) -> None:
         """Join networks that may be others than those of the settings."""
+        settings = self._settings
         for network in networks:
-            self._progress.show(f"joining {network} as {self._node.address}")
-            try:
+            with told_stages(self._env, settings, self._progress, network, self._node.status):
                 await self._node.join(
                     network, timeout if timeout is not None else FOREVER_S, wait_auth
                 )
-            finally:
-                self._progress.clear()
             if network not in self._networks:
                 self._networks = (*self._networks, network)
-            if self._settings.verbose:
+            if settings.verbose:
                 found = ", ".join(self._node.addresses(network))
                 self._env.say(f"joined {network} as {self._node.address}: {found}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from ztcli.environment import Environment
 from ztcli.options import Settings
 
@@ -17,13 +19,16 @@ class Progress:
     def show(self, text: str) -> None:
         if not self._shown:
             return
-        self._env.stderr.write("\r" + text.ljust(self._width))
+        # A line that wraps could not be written over.
+        shown = text[: shutil.get_terminal_size().columns - 1]
+        self._env.stderr.write(f"\r{shown.ljust(self._width)}")
         self._env.stderr.flush()
-        self._width = len(text)
+        self._width = len(shown)
 
     def clear(self) -> None:
         if self._width:
-            self._env.stderr.write("\r" + " " * self._width + "\r")
+            # The terminal itself may have added the two letters of an interrupt.
+            self._env.stderr.write("\r" + " " * (self._width + 2) + "\r")
             self._env.stderr.flush()
             self._width = 0
 
