@@ -1,4 +1,4 @@
-"""Every shell block of docs/ runs, page by page, in a lab where `zt` is on the PATH."""
+"""Every shell block of README.md and docs/ runs, page by page, with `zt` on the PATH."""
 
 from __future__ import annotations
 
@@ -21,14 +21,24 @@ pytestmark = pytest.mark.timeout(180)
 
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = sorted(page for page in DOCS.glob("*.md") if BLOCK.search(page.read_text("utf-8")))
+ALL = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+PAGES = [page for page in ALL if BLOCK.search(page.read_text("utf-8"))]
 LIMIT = 150.0
-STATES = ("states/zt/alice", "states/zt/bob", "controller", "laptop", "here", "server", "client")
+STATES = (
+    "states/zt/alice",
+    "states/zt/bob",
+    "states/zt/carol",
+    "controller",
+    "laptop",
+    "here",
+    "server",
+    "client",
+)
 """State directories that have their identity already, as to make one takes seconds."""
 
 
 def test_pages_are_found() -> None:
-    assert {page.stem for page in PAGES} >= {"commands", "self-hosting", "ci", "networks"}
+    assert {page.stem for page in PAGES} >= {"README", "commands", "self-hosting", "ci", "networks"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
