@@ -74,7 +74,7 @@ COMMANDS: Final = {
         "Run a node in the background, for other commands to use.",
     ),
     "config": ("ztcli.commands.config", "config_app", "Show and check the configuration."),
-    "identity": ("ztcli.commands.identity", "identity_app", "Make, show and check identities."),
+    "identity": ("ztcli.commands.identity", "identity_app", "Make, move and check identities."),
     "network": ("ztcli.commands.network", "network_app", "Manage the networks of a controller."),
     "controller": ("ztcli.commands.controller", "controller_app", "Run a network controller."),
     "planet": ("ztcli.commands.planet", "planet_app", "Make and show sets of roots."),

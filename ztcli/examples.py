@@ -98,6 +98,14 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "zt host rm db",
         "zt --profile ci host rm db",
     ),
+    "identity export": (
+        "zt identity export > safe/identity.secret",
+        "zt identity export --public",
+    ),
+    "identity import": (
+        "zt identity import safe/identity.secret",
+        "zt --profile ci identity import - < safe/identity.secret",
+    ),
     "identity new": (
         "zt identity new",
         "zt identity new --state root",
@@ -107,9 +115,14 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "zt identity show",
         "zt identity show --secret > secret",
     ),
+    "identity sign": ("zt identity sign release.tar", "tar c . | zt identity sign -"),
     "identity validate": (
         "zt identity validate identity.public",
         "zt identity validate - < identity.public",
+    ),
+    "identity verify": (
+        "zt identity verify release.tar 00ff --by identity.public",
+        "tar c . | zt identity verify - 00ff --json",
     ),
     "ip": (
         "zt ip -4",

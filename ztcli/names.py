@@ -6,10 +6,8 @@ config file is only ever written by its owner.
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +16,7 @@ from typing import Final, Self
 
 from ztcli import parsing
 from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
+from ztcli.files import replace_file
 
 FILE: Final = "names.json"
 _LIMIT: Final = 1 << 20
@@ -162,27 +161,14 @@ def _texts(found: object) -> dict[str, str]:
 
 def save(state: Path, names: Names) -> None:
     """Write the names at once and whole, for their owner only."""
-    import tempfile
-
     data = {
         "v": 1,
         "networks": dict(sorted(names.networks.items())),
         "hosts": dict(sorted(names.hosts.items())),
         "left": sorted(names.left),
     }
-    path = state / FILE
-    partial = ""
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(dir=state, prefix=f".{FILE}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(data, stream, indent=1)
-            stream.write("\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(partial).replace(path)
     except OSError as error:
-        if partial:
-            with contextlib.suppress(OSError):
-                Path(partial).unlink()
-        raise CommandError(f"{path}: {error.strerror}", ExitCode.CANNOT_WRITE) from error
+        raise CommandError(f"{state}: {error.strerror}", ExitCode.CANNOT_WRITE) from error
+    replace_file(state / FILE, (json.dumps(data, indent=1) + "\n").encode())

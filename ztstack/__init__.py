@@ -15,6 +15,7 @@ from ztstack.aio.roles import (
     LabDetails,
     controller_store,
     ensure_identity,
+    keep_identity,
     root_config,
 )
 from ztstack.aio.service import NodeConfig, parse_planet
@@ -104,6 +105,7 @@ __all__ = [
     "controller_store",
     "ensure_identity",
     "forget_network",
+    "keep_identity",
     "kept_networks",
     "make_moon",
     "make_planet",

@@ -15,6 +15,7 @@ import typer
 from ztcli.binding import CONTEXT, NoOptions, bind, new_app, single
 from ztcli.environment import Environment
 from ztcli.exit_codes import ChildExit, CommandError, ExitCode, UsageProblem
+from ztcli.files import replace_file
 from ztcli.options import Settings
 from ztcli.output.records import print_record
 
@@ -78,15 +79,14 @@ def show(env: Environment, settings: Settings, options: CompletionOptions) -> Ex
 def install(env: Environment, settings: Settings, options: InstallOptions) -> ExitCode:
     """Put the script where the shell looks for it, and say so."""
     from ztcli.completion import script
-    from ztstack.aio.storage import write_atomically
 
     shell = options.shell.value if options.shell is not None else _own_shell(env)
     where = _place(env, shell)
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(where, script(shell).encode(), 0o644)
     except OSError as error:
         raise CommandError(f"{where}: {error.strerror}", ExitCode.CANNOT_WRITE) from error
+    replace_file(where, script(shell).encode(), 0o644)
     if settings.json:
         print_record(env, "completion", {"shell": shell, "path": str(where)})
     else:

@@ -1,4 +1,4 @@
-"""zt identity: make, show and check identities."""
+"""zt identity: make, move, show and check identities, and sign with them."""
 
 from __future__ import annotations
 
@@ -39,13 +39,47 @@ class ValidateOptions:
     ] = None
 
 
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """Options of zt identity import."""
+
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="A secret identity.")]
+    force: Annotated[bool, typer.Option("--force", help="Replace the identity there.")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """Options of zt identity export."""
+
+    public: Annotated[bool, typer.Option("--public", help="Without the private key.")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class SignOptions:
+    """Options of zt identity sign."""
+
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="What to sign.")]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """Options of zt identity verify."""
+
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="What was signed.")]
+    signature: Annotated[str, typer.Argument(help="In hexadecimal, as zt identity sign says it.")]
+    by: Annotated[
+        str | None,
+        typer.Option("--by", metavar="FILE", help="Whose; default: the state directory's."),
+    ] = None
+
+
 def new(env: Environment, settings: Settings, options: NewOptions) -> ExitCode:
     from ztcli import runner
 
     folder = _folder(settings)
     secret = folder / "identity.secret"
     if secret.exists() and not options.force:
-        raise UsageProblem(f"{secret}: there is an identity already", "replace it with --force")
+        raise _present(secret)
     progress = Progress(env, settings)
 
     async def main() -> ExitCode:
@@ -89,6 +123,69 @@ def validate(env: Environment, settings: Settings, options: ValidateOptions) -> 
     return ExitCode.OK
 
 
+def import_(env: Environment, settings: Settings, options: ImportOptions) -> ExitCode:
+    import ztstack
+
+    folder = _folder(settings)
+    secret = folder / "identity.secret"
+    if secret.exists() and not options.force:
+        raise _present(secret)
+    identity = _parse(env, options.file)
+    ztstack.keep_identity(folder, identity)
+    if settings.json:
+        print_record(env, "identity", {"node": str(identity.address), "state": str(folder)})
+    else:
+        env.print(str(identity.address))
+    return ExitCode.OK
+
+
+def export(env: Environment, settings: Settings, options: ExportOptions) -> ExitCode:
+    return show(env, settings, ShowOptions(secret=not options.public))
+
+
+def sign(env: Environment, settings: Settings, options: SignOptions) -> ExitCode:
+    identity = _load(settings)
+    signature = identity.sign(_content(env, options.file)).hex()
+    if settings.json:
+        print_record(env, "signature", {"node": str(identity.address), "signature": signature})
+    else:
+        env.print(signature)
+    return ExitCode.OK
+
+
+def verify(env: Environment, settings: Settings, options: VerifyOptions) -> ExitCode:
+    identity = _load(settings) if options.by is None else _parse(env, options.by)
+    try:
+        signature = bytes.fromhex(options.signature)
+    except ValueError:
+        raise UsageProblem("a signature is written in hexadecimal") from None
+    try:
+        identity.verify(_content(env, options.file), signature)
+    except ValueError:
+        raise CommandError(
+            f"{options.file}: not signed by {identity.address}", ExitCode.BAD_IDENTITY
+        ) from None
+    if settings.json:
+        print_record(env, "verified", {"node": str(identity.address), "valid": True})
+    else:
+        env.print(f"signed by {identity.address}")
+    return ExitCode.OK
+
+
+def _present(secret: Path) -> UsageProblem:
+    return UsageProblem(f"{secret}: there is an identity already", "replace it with --force")
+
+
+def _content(env: Environment, file: str) -> bytes:
+    try:
+        if file == "-":
+            with open(env.stdin, "rb", closefd=False) as stream:
+                return stream.read()
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror}", ExitCode.CANNOT_READ) from error
+
+
 def _folder(settings: Settings) -> Path:
     if settings.state is None:
         raise UsageProblem("--ephemeral keeps no identity")
@@ -109,21 +206,13 @@ def _load(settings: Settings) -> Any:  # noqa: ANN401 - the class is loaded in h
 def _parse(env: Environment, file: str) -> Any:  # noqa: ANN401 - the class is loaded in here
     import ztstack
 
-    try:
-        text = _read_stdin(env) if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise CommandError(f"{file}: {error.strerror}", ExitCode.CANNOT_READ) from error
+    text = _content(env, file)
     try:
         return ztstack.Identity.parse(text[:4096].decode("ascii"))
     except UnicodeDecodeError:
         raise CommandError(f"{file}: is not an identity", ExitCode.BAD_IDENTITY) from None
     except ValueError as error:
         raise CommandError(f"{file}: {error}", ExitCode.BAD_IDENTITY) from None
-
-
-def _read_stdin(env: Environment) -> bytes:
-    with open(env.stdin, "rb", closefd=False) as stream:
-        return stream.read(4096)
 
 
 def _make() -> typer.Typer:
@@ -137,6 +226,18 @@ def _make() -> typer.Typer:
     )
     add("validate", context_settings=CONTEXT)(
         bind("identity validate", validate, ValidateOptions, "Check that an identity is genuine.")
+    )
+    add("import", context_settings=CONTEXT)(
+        bind("identity import", import_, ImportOptions, "Take over a secret identity.")
+    )
+    add("export", context_settings=CONTEXT)(
+        bind("identity export", export, ExportOptions, "Print the secret identity, to be kept.")
+    )
+    add("sign", context_settings=CONTEXT)(
+        bind("identity sign", sign, SignOptions, "Sign a file; print the signature.")
+    )
+    add("verify", context_settings=CONTEXT)(
+        bind("identity verify", verify, VerifyOptions, "Check the signature of a file.")
     )
     return app
 

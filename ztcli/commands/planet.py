@@ -14,6 +14,7 @@ from ztcli import parsing, ready, runner
 from ztcli.binding import CONTEXT, bind, new_app
 from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
+from ztcli.files import replace_file
 from ztcli.options import Settings
 from ztcli.output.messages import Progress
 from ztcli.output.records import print_event, print_record
@@ -96,10 +97,7 @@ def write_world(output: Path, data: bytes, *, force: bool) -> None:
     """Write a world file; what is there is replaced with `force` only."""
     if output.exists() and not force:
         raise UsageProblem(f"{output}: is there already", "replace it with --force")
-    try:
-        output.write_bytes(data)
-    except OSError as error:
-        raise CommandError(f"{output}: {error.strerror}", ExitCode.CANNOT_WRITE) from error
+    replace_file(output, data, 0o644)
 
 
 def _public(text: str) -> Any:  # noqa: ANN401 - the class is loaded in here

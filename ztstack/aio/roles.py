@@ -18,7 +18,7 @@ from ztstack.aio.moons import MoonFiles
 from ztstack.aio.service import NodeConfig, Service, parse_planet
 from ztstack.aio.storage import Storage, write_atomically
 from ztstack.base.endpoint import Endpoint
-from ztstack.base.errors import InvalidConfig
+from ztstack.base.errors import IdentityError, InvalidConfig
 from ztstack.base.network_id import NetworkId
 from ztstack.controller.controller import Controller
 from ztstack.crypto.identity import Identity
@@ -44,6 +44,27 @@ async def ensure_identity(
             identity = await generate_identity(progress)
             storage.save_identity(identity)
         return identity
+    finally:
+        storage.close()
+
+
+def keep_identity(state: Path, identity: Identity) -> None:
+    """Make a secret identity that of a state directory; one that was there stays as `.old`.
+
+    Raises IdentityError if it is not genuine or has no private key, and StorageError.
+    """
+    identity.validate()
+    identity.check_keys()
+    if not identity.has_private:
+        raise IdentityError(f"the private key of {identity.address} is not there")
+    storage = Storage(state)
+    storage.open()
+    try:
+        secret = state / "identity.secret"
+        if secret.exists():
+            # An identity that is lost cannot be made again.
+            secret.replace(state / "identity.secret.old")
+        storage.save_identity(identity)
     finally:
         storage.close()
 
