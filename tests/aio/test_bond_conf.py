@@ -43,7 +43,7 @@ CUSTOM = {
     "linkQuality": QUALITY,
     "links": {
         "eth0": {"mode": "primary", "capacity": 1000, "ipvPref": 46, "failoverTo": "eth1"},
-        "eth1": {"mtu": 0, "enabled": False},
+        "eth1": {"mtu": 1280, "enabled": False},
     },
 }
 
@@ -76,7 +76,7 @@ def test_an_official_file() -> None:
         quality=QualitySettings(400.0, 20.5, 0.05, 0.01, 0.5, 0.25, 0.25, 0.0),
         links={
             "eth0": LinkSettings(capacity=1000, ip_preference=46, failover_to="eth1"),
-            "eth1": LinkSettings(is_primary=False, enabled=False),
+            "eth1": LinkSettings(is_primary=False, mtu=1280, enabled=False),
         },
     )
 
@@ -149,7 +149,8 @@ def with_link(**values: object) -> dict[str, Any]:
         (with_link(mode="primary", failoverTo="eth1"), "failoverTo names another link"),
         (with_link(mode="primary", failoverTo="eth0"), "failoverTo names another link"),
         (with_link(capacity=-1), "capacity"),
-        (with_link(mtu=1400), "physical"),
+        (with_link(mtu=575), "mtu is 0 or from 576 to 10324, not 575"),
+        (with_link(mtu=10_325), "not 10325"),
         (with_link(enabled="yes"), "enabled"),
     ],
 )

@@ -6,15 +6,19 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import ifaddr
 import pytest
 from hypothesis import given, strategies as st
 
 import ztstack
 from tests.support.vl2 import ALICE, ROOT as ROOT_IDENTITY
+from ztstack.aio.local_addresses import local_addresses
 from ztstack.aio.local_conf import LocalConf, parse_local_conf, read_local_conf
+from ztstack.aio.service import Service
 from ztstack.base.address import Address
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import InvalidConfig
+from ztstack.bonding.settings import BondPolicy, BondSettings, Multipath, PolicySettings
 from ztstack.vl1.policy import PhysicalNetwork
 
 PEER = Address.parse("a1b2c3d4e5")
@@ -168,6 +172,59 @@ def test_without_a_file(tmp_path: Path) -> None:
     assert read_local_conf(tmp_path / "missing") == LocalConf()
 
 
+# Interfaces that are not to be used.
+
+
+def adapter(name: str, *addresses: tuple[str, int]) -> ifaddr.Adapter:
+    return ifaddr.Adapter(name, name, [ifaddr.IP(ip, bits, name) for ip, bits in addresses])
+
+
+def test_interfaces_that_are_not_to_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapters = [
+        adapter("eth0", ("192.168.1.2", 24)),
+        adapter("wlan0", ("192.168.1.3", 24), ("100.64.9.1", 16)),
+        adapter("docker0", ("172.17.0.1", 16)),
+        adapter("zt0", ("10.147.20.1", 24)),
+    ]
+    monkeypatch.setattr(ifaddr, "get_adapters", lambda: adapters)
+    found = parsed({"settings": {"interfacePrefixBlacklist": ["docker", "wlan"]}})
+    assert found.unused_interfaces == ("docker", "wlan")
+    told = local_addresses(loopback=False, unused=found.unused_interfaces)
+    assert told == [bytes((192, 168, 1, 2))]
+    assert len(local_addresses(loopback=False)) == 4
+    physical = found.physical_now()
+    # The network of two interfaces is still reached by the other one.
+    for ip, is_refused in (
+        ("172.17.3.3", True),
+        ("100.64.200.1", True),
+        ("192.168.1.9", False),
+        ("8.8.8.8", False),
+    ):
+        remote = Endpoint.parse(f"{ip}/9993")
+        assert physical.refuses(PEER, remote) is is_refused
+        assert not found.physical.refuses(PEER, remote)
+        assert physical.rule(remote) is None
+
+
+def test_nothing_is_asked_if_every_interface_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ifaddr, "get_adapters", None)
+    found = parsed({"settings": {"interfacePrefixBlacklist": []}})
+    assert found.physical_now() is found.physical
+
+
+def test_bonds_are_told_too() -> None:
+    found = parsed({"settings": {"interfacePrefixBlacklist": ["docker"]}})
+    assert found.bond_settings(None) is None
+    made = found.bond_settings(Multipath(BondPolicy.BALANCE_RR))
+    assert made == BondSettings(
+        PolicySettings(BondPolicy.BALANCE_RR), unused_interfaces=("docker",)
+    )
+    found = parsed(
+        {"settings": {"interfacePrefixBlacklist": ["tun"], "defaultBondingPolicy": "none"}}
+    )
+    assert found.bond_settings(None) == BondSettings(unused_interfaces=("tun",))
+
+
 # A node that has one.
 
 
@@ -200,6 +257,25 @@ def test_a_node_binds_what_the_file_says(tmp_path: Path) -> None:
             return node.status().local
 
     assert asyncio.run(local(config)) == (f"127.0.0.1/{port}",)
+
+
+def test_a_node_keeps_off_an_interface(tmp_path: Path) -> None:
+    """On the loopback interface of a lab all addresses may be told, unless it is not to be used."""
+
+    async def reachable(settings: dict[str, Any]) -> bool:
+        state = tmp_path / str(len(settings))
+        state.mkdir()
+        (state / "local.conf").write_text(json.dumps({"settings": settings}))
+        config = ztstack.NodeConfig(state=state, identity=ALICE, planet=lab_planet(), lab=True)
+        service = Service(config)
+        await service.start()
+        try:
+            return any(endpoint.host == "127.0.0.1" for _, endpoint in service._reachable_at)
+        finally:
+            await service.stop()
+
+    assert asyncio.run(reachable({}))
+    assert not asyncio.run(reachable({"interfacePrefixBlacklist": ["lo"]}))
 
 
 def free_port() -> int:

@@ -87,6 +87,7 @@ class VirtualNetwork:
         self.now = START_US
         self.hosts: dict[Endpoint, Host] = {}
         self.sent: list[tuple[int, Endpoint, Endpoint, bytes]] = []
+        self.lengths: dict[tuple[Endpoint, Endpoint], set[int]] = {}
         self.passes: Callable[[Endpoint, Endpoint], bool] = lambda source, destination: True
         self._flying: list[tuple[int, int, Endpoint, Endpoint, bytes, int]] = []
         self._count = itertools.count()
@@ -107,6 +108,8 @@ class VirtualNetwork:
         for datagram in host.switch.take_datagrams():
             assert datagram.socket in (0, ALL_SOCKETS)
             self.sent.append((self.now, host.endpoint, datagram.remote, datagram.data))
+            lengths = self.lengths.setdefault((host.endpoint, datagram.remote), set())
+            lengths.add(datagram.segment or len(datagram.data))
             if datagram.ttl or not self.passes(host.endpoint, datagram.remote):
                 continue
             item = (

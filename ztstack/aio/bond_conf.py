@@ -9,6 +9,7 @@ from ztstack.aio.conf_values import flag, number, object_of, refuse_unknown, sec
 from ztstack.base.address import Address
 from ztstack.base.errors import InvalidConfig
 from ztstack.bonding.settings import (
+    LEAST_FAILOVER_US,
     BondPolicy,
     BondSettings,
     LinkSettings,
@@ -16,6 +17,7 @@ from ztstack.bonding.settings import (
     QualitySettings,
     Reselect,
 )
+from ztstack.vl1.policy import MTU_MAX
 
 _KEYS: Final = ("defaultBondingPolicy", "policies", "peerSpecificBonds")
 _OF_OLD: Final = (
@@ -63,6 +65,8 @@ _QUALITY_KEYS: Final = (
 )
 _MAX_INTERFACE_NAME: Final = 255
 _MAX_TIME_MS: Final = 3_600_000
+_LEAST_MTU: Final = 576
+"""A datagram that every IPv4 network bears; seven of them still hold the longest frame."""
 _WEIGHT_TOLERANCE: Final = 0.01
 
 
@@ -110,10 +114,11 @@ def _policy(name: str, entry: Mapping[str, object]) -> PolicySettings:
     if base is None:
         raise InvalidConfig(f"{what}: basePolicy is one of {', '.join(_POLICIES)}")
     usual = PolicySettings()
+    failover_us = _milliseconds(entry, "failoverInterval", what)
     return PolicySettings(
         policy=base,
         name=name,
-        failover_us=_milliseconds(entry, "failoverInterval", what) or usual.failover_us,
+        failover_us=max(failover_us, LEAST_FAILOVER_US) if failover_us else 0,
         up_delay_us=_milliseconds(entry, "upDelay", what),
         down_delay_us=_milliseconds(entry, "downDelay", what),
         packets_per_link=number(entry, "packetsPerLink") or usual.packets_per_link,
@@ -181,8 +186,9 @@ def _link(entry: Mapping[str, object], what: str) -> LinkSettings:
     mode = text(entry, "mode") or "spare"
     if mode not in _MODES:
         raise InvalidConfig(f"{what}: mode is primary or spare, not {mode!r}")
-    if number(entry, "mtu"):
-        raise InvalidConfig(f"{what}: mtu is not built yet; name its subnet in `physical` instead")
+    mtu = number(entry, "mtu")
+    if mtu and not _LEAST_MTU <= mtu <= MTU_MAX:
+        raise InvalidConfig(f"{what}: mtu is 0 or from {_LEAST_MTU} to {MTU_MAX}, not {mtu}")
     preference = number(entry, "ipvPref")
     if preference not in _IP_PREFERENCES:
         raise InvalidConfig(f"{what}: ipvPref is 0, 4, 6, 46 or 64, not {preference}")
@@ -191,5 +197,6 @@ def _link(entry: Mapping[str, object], what: str) -> LinkSettings:
         capacity=number(entry, "capacity"),
         ip_preference=preference,
         failover_to=text(entry, "failoverTo"),
+        mtu=mtu,
         enabled=flag(entry, "enabled", default=True),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +20,11 @@ from ztstack.aio.conf_values import (
     subnet_of,
     texts,
 )
+from ztstack.aio.local_addresses import subnets_of
 from ztstack.base.address import Address
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import InvalidConfig, StorageError
-from ztstack.bonding.settings import BondSettings
+from ztstack.bonding.settings import BondSettings, Multipath
 from ztstack.vl1.policy import PhysicalNetwork, PhysicalPolicy, Subnet, clamp_mtu
 
 FILE_NAME: Final = "local.conf"
@@ -38,6 +39,7 @@ class LocalConf:
 
     `ports` are fixed UDP ports, the primary one first; `bind` are the only local addresses to use.
     A `relay` of None is the default one; `bonds` of None say nothing about several paths.
+    Interfaces whose names begin with one of `unused_interfaces` are not used.
     """
 
     physical: PhysicalPolicy = field(default_factory=PhysicalPolicy)
@@ -47,6 +49,19 @@ class LocalConf:
     may_relay: bool = True
     force_relay: bool = False
     bonds: BondSettings | None = None
+    unused_interfaces: tuple[str, ...] = ()
+
+    def physical_now(self) -> PhysicalPolicy:
+        """Return what holds with the interfaces that this machine has at the moment."""
+        if not self.unused_interfaces:
+            return self.physical
+        return replace(self.physical, unused=subnets_of(self.unused_interfaces))
+
+    def bond_settings(self, wanted: Multipath | None) -> BondSettings | None:
+        """Return what a program wants of its bonds and the file says of them; None if nothing."""
+        if wanted is None and self.bonds is None:
+            return None
+        return (wanted or Multipath()).settings(self.bonds, self.unused_interfaces)
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Return where UDP sockets are to be bound; empty leaves that to the node."""
@@ -124,6 +139,7 @@ def parse_local_conf(text: bytes) -> LocalConf:
         may_relay=flag(settings, "allowTcpFallbackRelay", default=True),
         force_relay=flag(settings, "forceTcpRelay", default=False),
         bonds=bond_settings(settings),
+        unused_interfaces=_unused_interfaces(settings),
     )
 
 
@@ -178,6 +194,13 @@ def _ports(settings: Mapping[str, object]) -> tuple[int, ...]:
     if secondary and not primary:
         primary = DEFAULT_PORT
     return tuple(dict.fromkeys(port for port in (primary, secondary) if port))
+
+
+def _unused_interfaces(settings: Mapping[str, object]) -> tuple[str, ...]:
+    prefixes = tuple(texts(settings, "interfacePrefixBlacklist"))
+    if not all(prefixes):
+        raise InvalidConfig("interfacePrefixBlacklist: an empty text stands for every interface")
+    return prefixes
 
 
 def _relay(settings: Mapping[str, object]) -> Endpoint | None:

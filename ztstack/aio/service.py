@@ -201,12 +201,12 @@ class Service:
         relay = choose_relay(relay, world, forced=forced)
         if relay is not None:
             driver.use_relay(RelayClient(now, relay, forced=forced))
-        if self.config.multipath is not None or self._local_conf.bonds is not None:
-            wanted = self.config.multipath or Multipath()
-            node.use_bonds(now, wanted.settings(self._local_conf.bonds), Routes(driver.udp))
+        bonds = self._local_conf.bond_settings(self.config.multipath)
+        if bonds is not None:
+            node.use_bonds(now, bonds, Routes(driver.udp))
         self._lab = lab
         self._reachable_at = self._local_endpoints(driver)
-        node.switch.set_physical(self._local_conf.physical)
+        node.switch.set_physical(self._local_conf.physical_now())
         node.switch.set_sockets(now, self._reachable_at)
         driver.start(node)
         self._driver = driver
@@ -234,9 +234,10 @@ class Service:
 
     def _local_endpoints(self, driver: Driver) -> list[tuple[int, Endpoint]]:
         """Return where each socket can be reached: its number, and an address with its port."""
+        unused = self._local_conf.unused_interfaces
         found = [
             (sock.number, Endpoint(ip, sock.local.port))
-            for ip in local_addresses(loopback=self._lab)
+            for ip in local_addresses(loopback=self._lab, unused=unused)
             for sock in driver.udp.sockets
             if sock.local.ip == ip or sock.local.ip == bytes(len(ip))
         ]
@@ -246,6 +247,7 @@ class Service:
         return [*found, (own[0], mapped)] if mapped is not None else found
 
     def _addresses_changed(self) -> None:
+        self.node.switch.set_physical(self._local_conf.physical_now())
         reachable_at = self._local_endpoints(self.driver)
         if reachable_at == self._reachable_at:
             if self.node.bonds is not None:

@@ -14,7 +14,7 @@ from ztstack.bonding.lane import LOSS_WEIGHT, Lane, LaneState
 from ztstack.bonding.report import BondReport, LinkReport
 from ztstack.bonding.settings import BondPolicy, LinkSettings, PolicySettings, Reselect
 from ztstack.vl1.chooser import Packets, Share
-from ztstack.vl1.path import Path
+from ztstack.vl1.path import Path, PathKey
 from ztstack.vl1.peer import Peer
 
 ACTIVE_US: Final = 30 * SECOND
@@ -54,6 +54,7 @@ class Bond:
         locator: Locator,
         *,
         warmup: bool,
+        unused: tuple[str, ...] = (),
     ) -> None:
         self.peer = peer
         self.settings = settings
@@ -64,6 +65,8 @@ class Bond:
         self.warmups = 0
         self._warmup = warmup
         self._locator = locator
+        self._unused = unused
+        self._interfaces: dict[PathKey, str] = {}
         self._flows = Flows()
         self._current: Lane | None = None
         self._chosen_at = now
@@ -86,11 +89,13 @@ class Bond:
             return
         known = {lane.path.key: lane for lane in self.lanes}
         self.lanes = []
+        self._interfaces.clear()
         for path in paths:
             lane = known.pop(path.key, None)
             if lane is None:
                 lane = self._new_lane(now, path)
             lane.path = path
+            self._limit(lane)
             self.lanes.append(lane)
         self.review()
         for lane in known.values():
@@ -100,10 +105,13 @@ class Bond:
 
     def _new_lane(self, now: int, path: Path) -> Lane:
         settings = self.settings
-        interface = self._locator.interface_to(*path.key)
+        interface = self._interface_to(path.key)
+        is_measuring = settings.policy is BondPolicy.BALANCE_AWARE
         delays = {
             "up_delay_us": settings.up_delay_us,
             "down_delay_us": settings.down_delay_us,
+            # What a path carries is learned from the answers, so they have to come often.
+            "failover_us": 0 if is_measuring else settings.failover_us,
         }
         lane = Lane(now, path, interface, **delays)
         link = self._link(lane)
@@ -113,8 +121,9 @@ class Bond:
 
     def interfaces_changed(self, now: int) -> None:
         """Ask anew by which interfaces the paths leave, and whether they work."""
+        self._interfaces.clear()
         for lane in self.lanes:
-            found = self._locator.interface_to(*lane.path.key)
+            found = self._interface_to(lane.path.key)
             if found == lane.interface or not lane.interface:
                 lane.interface = found
                 lane.doubt(now)
@@ -122,7 +131,13 @@ class Bond:
                 lane.fail(now)
             else:
                 lane.interface = found
+            self._limit(lane)
         self.review()
+
+    def _limit(self, lane: Lane) -> None:
+        """Let datagrams on a path be no longer than its link bears."""
+        link = self._link(lane)
+        lane.path.mtu = link.mtu if link is not None else 0
 
     def _link(self, lane: Lane) -> LinkSettings | None:
         return self.settings.links.get(lane.interface)
@@ -130,16 +145,25 @@ class Bond:
     def _is_allowed(self, path: Path) -> bool:
         """Only the links that a policy names may be used, if it names any (bonding 2.5)."""
         links = self.settings.links
+        if not links and not self._unused:
+            return True
+        interface = self._interface_to(path.key)
+        if interface.startswith(self._unused):
+            return False
         if not links:
             return True
-        link = links.get(self._locator.interface_to(*path.key))
+        link = links.get(interface)
         if link is None or not link.enabled:
             return False
         is_ipv4 = len(path.key.remote.ip) == 4
         return link.ip_preference not in (4, 6) or (link.ip_preference == 4) is is_ipv4
 
-    def lane_of(self, path: Path) -> Lane | None:
-        return next((lane for lane in self.lanes if lane.path.key == path.key), None)
+    def _interface_to(self, key: PathKey) -> str:
+        """Ask the system once, and again when something has changed or some time has passed."""
+        found = self._interfaces.get(key)
+        if found is None:
+            found = self._interfaces[key] = self._locator.interface_to(*key)
+        return found
 
     def is_active(self, now: int) -> bool:
         return now - self.last_used < ACTIVE_US
@@ -369,6 +393,7 @@ class Bond:
         if now >= self._expire_at:
             self._expire_at = now + EXPIRY_US
             self._flows.expire(now)
+            self._interfaces.clear()
         if now >= self._share_at:
             self._share_at = now + SHARE_US
             self._measure_shares()

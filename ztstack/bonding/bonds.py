@@ -45,6 +45,7 @@ class Bonds:
                 self.settings.of(peer.address),
                 self._locator,
                 warmup=self.settings.warmup_root,
+                unused=self.settings.unused_interfaces,
             )
             self._bonds[peer.address] = bond
             self._exchanges[peer.address] = Exchange(now, bond)

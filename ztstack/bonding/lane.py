@@ -72,6 +72,7 @@ class Lane:
         "_base_next",
         "_base_since",
         "_down_delay_us",
+        "_failover_us",
         "_first_rate",
         "_hold_us",
         "_last_sample",
@@ -109,8 +110,10 @@ class Lane:
         *,
         up_delay_us: int = 0,
         down_delay_us: int = 0,
+        failover_us: int = 0,
     ) -> None:
         self._up_delay_us, self._down_delay_us = up_delay_us, down_delay_us
+        self._failover_us = failover_us
         self._silent_since: int | None = None
         self._first_rate = 0.0
         self.path = path
@@ -199,6 +202,10 @@ class Lane:
         return self._ask(now, Question.ECHO, self.timeout_us() if self.answers else pause)
 
     def _pause(self, now: int, *, active: bool) -> int:
+        if self.state is LaneState.UP and self._failover_us:
+            # A question that is lost, and the two that decide then, still fit in.
+            seldom = max(self._failover_us - 2 * self.timeout_us() - CONFIRM_US, PROBE_US)
+            return seldom if active else max(seldom, IDLE_PROBE_US)
         if not active:
             return IDLE_PROBE_US
         is_old = self.state is LaneState.DEAD and now - self.changed_at > OLD_US

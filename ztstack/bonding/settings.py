@@ -11,8 +11,8 @@ from ztstack.base.address import Address
 from ztstack.base.timers import SECOND
 
 MAX_SOCKETS: Final = 8
-FAILOVER_US: Final = 5 * SECOND
-"""What official nodes take; ours are quicker whatever it is."""
+LEAST_FAILOVER_US: Final = SECOND // 2
+"""Official nodes take a smaller wish for this."""
 
 
 class BondPolicy(Enum):
@@ -40,13 +40,15 @@ class LinkSettings:
     """What is said of one local interface; a capacity of 0 is unknown (bonding 2.5).
 
     Capacities are believed until more is known; only their ratios count. `ip_preference` is 0, 4,
-    6, 46 or 64: any family, one of them only, or one of them rather.
+    6, 46 or 64: any family, one of them only, or one of them rather. No datagram is longer than
+    `mtu`, if that is not 0.
     """
 
     is_primary: bool = True
     capacity: int = 0
     ip_preference: int = 0
     failover_to: str = ""
+    mtu: int = 0
     enabled: bool = True
 
 
@@ -66,11 +68,15 @@ class QualitySettings:
 
 @dataclass(frozen=True, slots=True)
 class PolicySettings:
-    """A policy and what was changed about it; without links, every interface may be used."""
+    """A policy and what was changed about it; without links, every interface may be used.
+
+    `failover_us` is in what time a path that has fallen silent is to be left; a path is asked as
+    seldom as that allows. With 0 it is left as soon as can be.
+    """
 
     policy: BondPolicy = BondPolicy.OFF
     name: str = ""
-    failover_us: int = FAILOVER_US
+    failover_us: int = 0
     up_delay_us: int = 0
     down_delay_us: int = 0
     packets_per_link: int = 1
@@ -83,12 +89,14 @@ class PolicySettings:
 class BondSettings:
     """The bonds of a node: how to treat peers, and which of them differently.
 
-    With `warmup_root`, what goes by a path that is not confirmed also goes by the root.
+    With `warmup_root`, what goes by a path that is not confirmed also goes by the root. Paths by
+    interfaces whose names begin with one of `unused_interfaces` are no paths.
     """
 
     default: PolicySettings = PolicySettings()
     peers: Mapping[Address, PolicySettings] = field(default_factory=dict)
     warmup_root: bool = True
+    unused_interfaces: tuple[str, ...] = ()
 
     def of(self, peer: Address) -> PolicySettings:
         return self.peers.get(peer, self.default)
@@ -107,11 +115,14 @@ class Multipath:
     bind: tuple[bytes, ...] = ()
     warmup_root: bool | None = None
 
-    def settings(self, conf: BondSettings | None) -> BondSettings:
+    def settings(
+        self, conf: BondSettings | None, unused_interfaces: tuple[str, ...] = ()
+    ) -> BondSettings:
         """Return the settings of `local.conf`, or the usual ones, changed by these wishes."""
         base = conf if conf is not None else BondSettings()
         return BondSettings(
             default=PolicySettings(self.policy) if self.policy is not None else base.default,
             peers=base.peers,
             warmup_root=base.warmup_root if self.warmup_root is None else self.warmup_root,
+            unused_interfaces=unused_interfaces,
         )

@@ -104,6 +104,7 @@ class Contact:
         if hops == 0:
             self._received_directly(now, peer, path, verb)
         else:
+            peer.expect_copies()
             # Why by a relay? Perhaps the peer has moved, and a path of ours leads nowhere.
             for entry in peer.entries if not peer.is_bonded else ():
                 if entry.doubt(now):
@@ -115,7 +116,9 @@ class Contact:
 
     def _received_directly(self, now: int, peer: Peer, path: Path, verb: int) -> None:
         entry = peer.find(path)
-        if entry is not None:
+        if entry is None:
+            peer.expect_copies()
+        else:
             if entry.doubted_at is None or verb == Verb.OK:
                 entry.refresh(now)
             elif now - path.last_confirm >= CONFIRM_US:

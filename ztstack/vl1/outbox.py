@@ -177,8 +177,9 @@ class Outbox:
         """
         rule = self._topology.physical.rule(path.key.remote)
         if rule is None:
-            return DEFAULT_MTU, 0
-        return rule.mtu, rule.trusted_path_id if peer.find(path) is not None else 0
+            return path.mtu or DEFAULT_MTU, 0
+        trusted_path_id = rule.trusted_path_id if peer.find(path) is not None else 0
+        return path.mtu or rule.mtu, trusted_path_id
 
     def send_frames(
         self,

@@ -39,6 +39,7 @@ class Path:
         "last_out",
         "last_trusted_in",
         "latency_ms",
+        "mtu",
         "scope",
     )
 
@@ -53,6 +54,8 @@ class Path:
         self.latency_ms: int | None = None
         self.bytes_in = 0
         self.bytes_out = 0
+        self.mtu = 0
+        """How long datagrams here may be, if that is not left to the physical network."""
 
     def is_alive(self, now: int) -> bool:
         return now - self.last_in < ALIVE_US

@@ -204,11 +204,17 @@ class Peer:
                 return True
         if len(self.entries) >= MAX_PATHS:
             self.entries.remove(min(self.entries, key=lambda e: e.path.last_in))
+        self.expect_copies()
         self.entries.append(PathEntry(path, now, priority))
-        if len(self.entries) > 1 and self.duplicates is None:
-            # It may send the same by both.
-            self.duplicates = Duplicates()
         return True
+
+    def expect_copies(self) -> None:
+        """Look for what comes twice: it speaks by another path than those that are known.
+
+        It may send the same by both, and asks on a path before it sends anything else there.
+        """
+        if self.entries and self.duplicates is None:
+            self.duplicates = Duplicates()
 
     def prune(self, now: int) -> None:
         """Forget expired paths, and those of less than the highest priority."""

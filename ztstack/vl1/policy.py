@@ -56,7 +56,10 @@ class PhysicalNetwork:
 
 @dataclass(frozen=True, slots=True)
 class PhysicalPolicy:
-    """The physical networks, and for each peer what is refused and what is worth a try."""
+    """The physical networks, and for each peer what is refused and what is worth a try.
+
+    `unused` are refused to all: the subnets of interfaces that are not to be used.
+    """
 
     networks: tuple[PhysicalNetwork, ...] = ()
     refused: Mapping[Address, tuple[Subnet, ...]] = field(
@@ -65,6 +68,7 @@ class PhysicalPolicy:
     hints: Mapping[Address, tuple[Endpoint, ...]] = field(
         default_factory=lambda: MappingProxyType({})
     )
+    unused: tuple[Subnet, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.networks) > NETWORKS_LIMIT:
@@ -93,5 +97,5 @@ class PhysicalPolicy:
         """Tell whether an address may not become a path to a peer."""
         if any(network.blacklisted and network.contains(remote.ip) for network in self.networks):
             return True
-        refused = self.refused.get(address, ())
+        refused = (*self.unused, *self.refused.get(address, ()))
         return any(in_subnet(remote.ip, ip, bits) for ip, bits in refused)

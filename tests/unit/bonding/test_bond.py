@@ -35,9 +35,11 @@ class Cables:
 
     def __init__(self) -> None:
         self.missing: set[str] = set()
+        self.asked = 0
 
     def interface_to(self, socket: int, remote: Endpoint) -> str:
         del socket
+        self.asked += 1
         name = f"eth{remote.ip[2]}"
         return "" if name in self.missing else name
 
@@ -49,6 +51,7 @@ def bond_of(
     hosts: int = 1,
     cables: Cables | None = None,
     warmup: bool = True,
+    unused: tuple[str, ...] = (),
 ) -> Bond:
     """Return a bond whose paths are confirmed."""
     me, other = known_identities()[:2]
@@ -60,7 +63,7 @@ def bond_of(
             peer.learn(NOW, Path(PathKey(0, remote)))
     if isinstance(settings, BondPolicy):
         settings = PolicySettings(settings)
-    bond = Bond(NOW, peer, settings, cables or Cables(), warmup=warmup)
+    bond = Bond(NOW, peer, settings, cables or Cables(), warmup=warmup, unused=unused)
     bond.sync(NOW)
     for lane in bond.lanes:
         answer(lane, RTT)
@@ -267,6 +270,42 @@ def test_only_named_links_are_used_and_spare_ones_at_need() -> None:
 def test_links_that_are_not_to_be_used(link: LinkSettings) -> None:
     bond = bond_of(PolicySettings(BondPolicy.OFF, links={"eth0": link, "eth1": LinkSettings()}))
     assert [lane.interface for lane in bond.lanes] == ["eth1"]
+
+
+def test_links_have_their_own_mtu() -> None:
+    cables = Cables()
+    links = {"eth0": LinkSettings(mtu=1280), "eth1": LinkSettings()}
+    bond = bond_of(PolicySettings(BondPolicy.BALANCE_RR, links=links), cables=cables)
+    assert [lane.path.mtu for lane in bond.lanes] == [1280, 0]
+    cables.missing.add("eth0")
+    bond.interfaces_changed(NOW)
+    assert not bond.lanes[0].is_up
+    cables.missing.clear()
+    bond.interfaces_changed(NOW)
+    assert [lane.path.mtu for lane in bond.lanes] == [1280, 0]
+
+
+@pytest.mark.parametrize("policy", list(BondPolicy))
+def test_paths_are_asked_as_often_as_their_failover_needs(policy: BondPolicy) -> None:
+    bond = bond_of(PolicySettings(policy, failover_us=10 * SECOND))
+    lane = bond.lanes[0]
+    asked = []
+    for now in range(NOW + SECOND, NOW + 21 * SECOND, SECOND // 20):
+        if lane.next_probe(now, active=True) is not None:
+            asked.append(now)
+            lane.answered(now + RTT, now)
+    # By the answers it learns what a path carries.
+    assert len(asked) == (100 if policy is BondPolicy.BALANCE_AWARE else 2)
+
+
+def test_interfaces_that_are_not_to_be_used() -> None:
+    cables = Cables()
+    bond = bond_of(BondPolicy.BALANCE_RR, links=3, cables=cables, unused=("eth1", "wlan"))
+    assert [lane.interface for lane in bond.lanes] == ["eth0", "eth2"]
+    asked = cables.asked
+    for _ in range(5):
+        bond.sync(NOW)
+    assert cables.asked <= asked + 1
 
 
 def test_runs_of_round_robin_are_as_long_as_is_wanted() -> None:

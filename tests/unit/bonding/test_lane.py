@@ -32,10 +32,18 @@ RTT = 10 * MILLISECOND
 class Wire:
     """A lane and what becomes of its questions, in virtual time."""
 
-    def __init__(self, *, up_delay_us: int = 0, down_delay_us: int = 0) -> None:
+    def __init__(
+        self, *, up_delay_us: int = 0, down_delay_us: int = 0, failover_us: int = 0
+    ) -> None:
         self.now = NOW
         self.path = Path(PathKey(0, Endpoint(bytes((10, 0, 0, 1)), 9993)))
-        self.lane = Lane(NOW, self.path, up_delay_us=up_delay_us, down_delay_us=down_delay_us)
+        self.lane = Lane(
+            NOW,
+            self.path,
+            up_delay_us=up_delay_us,
+            down_delay_us=down_delay_us,
+            failover_us=failover_us,
+        )
         self.works = True
         self.rtt = RTT
         self.asked: list[tuple[int, Question]] = []
@@ -99,6 +107,32 @@ def test_a_dead_path_is_left_in_less_than_half_a_second(wire: Wire) -> None:
     ]
     wire.run(DEAD_US)
     assert wire.state.value == "dead"
+
+
+@pytest.mark.parametrize("failover_us", [SECOND // 2, SECOND, 5 * SECOND, 60 * SECOND])
+@pytest.mark.parametrize("moment_us", [0, 10_001, 190_000, 700_000])
+def test_a_path_is_left_in_the_time_that_is_wanted(failover_us: int, moment_us: int) -> None:
+    """It is asked as seldom as that allows, and never oftener than any other path."""
+    made = Wire(failover_us=failover_us)
+    made.run(5 * failover_us)
+    pauses = {after - before for (before, _), (after, _) in itertools.pairwise(made.asked[3:])}
+    seldom = failover_us - 2 * LEAST_TIMEOUT_US - CONFIRM_US
+    assert pauses == {max(PROBE_US, seldom)}
+    made.run(moment_us)
+    made.works = False
+    made.run(failover_us)
+    assert not made.lane.is_up
+    made.works = True
+    made.run(2 * SECOND)
+    assert made.lane.is_up
+
+
+def test_a_path_that_is_asked_seldom_is_not_asked_oftener_when_nobody_uses_it() -> None:
+    made = Wire(failover_us=60 * SECOND)
+    made.run(10 * SECOND)
+    made.asked.clear()
+    made.run(120 * SECOND, active=False)
+    assert 1 <= len(made.asked) <= 3
 
 
 def test_one_lost_question_is_no_reason(wire: Wire) -> None:
