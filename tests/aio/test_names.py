@@ -170,6 +170,26 @@ def test_a_name_is_found_and_connected_to(run: Callable[..., None]) -> None:
     run(body)
 
 
+def test_of_two_families_the_one_that_answers_is_taken(run: Callable[..., None]) -> None:
+    async def body(made: World) -> None:
+        own = ipv4(made.bob)
+        nobody = own.rpartition(".")[0] + ".251"
+        name = f"both.{DOMAIN}."
+        made.zone.records = {(name, "A"): [nobody], (name, "AAAA"): [ipv6(made.bob)]}
+        await made.use_servers(own)
+        listener = await made.bob.listen(8000)
+        async with await made.alice.connect("both", 8000) as stream:
+            assert stream.remote == (ipv6(made.bob), 8000)
+            (await listener.accept()).abort()
+        made.zone.records[name, "A"] = [own]
+        listener.close()
+        # Both refuse, and that is what is told.
+        with pytest.raises(ztstack.ConnectRefused):
+            await made.bob.connect("both", 8001)
+
+    run(body)
+
+
 def test_a_long_answer_comes_by_tcp(run: Callable[..., None]) -> None:
     async def body(made: World) -> None:
         made.zone.truncates = True

@@ -34,7 +34,7 @@ class Peers:
 
     def bash(self, script: str, **options: object) -> subprocess.CompletedProcess[bytes]:
         """Run a script in which `$zt` is the command and `$ip` the peer."""
-        return subprocess.run(
+        done: subprocess.CompletedProcess[bytes] = subprocess.run(
             ["bash", "-c", script],
             capture_output=True,
             env=self.environment(),
@@ -43,6 +43,7 @@ class Peers:
             check=False,
             **options,  # type: ignore[call-overload] # stdin and preexec_fn
         )
+        return done
 
     def environment(self) -> dict[str, str]:
         return {
@@ -118,8 +119,8 @@ def test_like_a_command_of_sshd(peers: Peers) -> None:
         with theirs:
             child = subprocess.Popen(
                 ["sh", "-c", shlex.join(words)],
-                stdin=theirs,
-                stdout=theirs,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
                 stderr=subprocess.PIPE,
                 env=environment,
                 start_new_session=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
@@ -12,7 +13,7 @@ from ztstack.aio.netcheck import NetReport
 from ztstack.aio.service import NodeConfig, Service
 from ztstack.aio.status import NodeStatus
 from ztstack.base.address import Address
-from ztstack.base.errors import InvalidConfig, NameNotResolved, NotJoined, PortInUse
+from ztstack.base.errors import InvalidConfig, NameNotResolved, NotJoined, PortInUse, Unreachable
 from ztstack.base.network_id import NetworkId
 from ztstack.ip.addresses import ANY4
 from ztstack.sockets.datagram import DatagramEndpoint
@@ -21,6 +22,7 @@ from ztstack.sockets.listener import Listener
 from ztstack.sockets.mirror import BACKLOG, CONNECT_TIMEOUT_S, Mirror
 from ztstack.sockets.open_sockets import OpenSockets
 from ztstack.sockets.ping import SIZE, TIMEOUT_S, EchoReport, echo, ping
+from ztstack.sockets.race import first_of
 from ztstack.sockets.stream import Stream
 from ztstack.wire.world import World
 
@@ -124,9 +126,39 @@ class Node(Mirror):
     ) -> Stream:
         """Open a TCP stream to an IP address, a node id or a name; `family` is 0, 4 or 6.
 
+        A name may have addresses of both families: IPv4 is tried first, with a short head start.
         Raises NameNotResolved, Unreachable, ConnectRefused, TimeoutError.
         """
         check_port(port)
+        if family or not self._is_name(host):
+            return await self._connect(host, port, timeout, family, source, source_port)
+        families = (4, 6) if source is None else (6,) if ":" in source else (4,)
+        return await first_of(
+            [
+                partial(self._connect, host, port, timeout, one, source, source_port)
+                for one in families
+            ],
+            Stream.abort,
+        )
+
+    def _is_name(self, host: str) -> bool:
+        try:
+            self._service.resolve(host)
+        except NameNotResolved:
+            return True
+        except Unreachable:
+            return False
+        return False
+
+    async def _connect(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None,
+        family: int,
+        source: str | None,
+        source_port: int,
+    ) -> Stream:
         network, ip = self._service.resolve(await self.resolve(host, family), family)
         local = self._service.resolve_local(network, source) if source is not None else None
         interface = self._service.node.member(network).interface

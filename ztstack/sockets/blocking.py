@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -15,6 +16,7 @@ from ztstack.sockets.background import Background
 from ztstack.sockets.blocking_socket import DatagramSocket, ServerSocket, Socket
 from ztstack.sockets.duplex import Duplex
 from ztstack.sockets.extras import load
+from ztstack.sockets.forwarding import MAX_CONNECTIONS, Forward
 from ztstack.sockets.listener import Listener
 from ztstack.sockets.mirror import BACKLOG, CONNECT_TIMEOUT_S
 from ztstack.sockets.ping import TIMEOUT_S, EchoReport
@@ -148,6 +150,28 @@ class BlockingNode:
         """
         host, port = address
         return DatagramSocket(self._loop, self.run(self._node.datagram(port, host or None)))
+
+    @contextmanager
+    def forward(
+        self,
+        local: str | tuple[str, int],
+        target: str | tuple[str, int],
+        *,
+        timeout: float | None = CONNECT_TIMEOUT_S,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> Iterator[Forward]:
+        """Give a service inside a port of this machine, as long as a `with` block lasts.
+
+        Both are "HOST:PORT" or (host, port); a `local` port alone is on 127.0.0.1, and 0 picks one,
+        which `address` of the result tells. `timeout` are the seconds for each connection to the
+        target. Raises InvalidConfig, and OSError if this machine does not give the port.
+        """
+        made = self._node.forward(local, target, timeout=timeout, max_connections=max_connections)
+        self.run(made.__aenter__())
+        try:
+            yield made
+        finally:
+            self.run(made.__aexit__())
 
     # Under other libraries.
 

@@ -8,6 +8,7 @@ import ssl
 from abc import ABC, abstractmethod
 from asyncio import sslproto
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 from ztstack.aio.service import Service
@@ -15,6 +16,7 @@ from ztstack.base.errors import InvalidConfig
 from ztstack.sockets.carrier import Accepting, Carrier, DatagramPort, Releasable
 from ztstack.sockets.datagram import DatagramEndpoint, group_of
 from ztstack.sockets.datagram_transport import DatagramTransport
+from ztstack.sockets.forwarding import MAX_CONNECTIONS, Forward
 from ztstack.sockets.listener import Listener
 from ztstack.sockets.open_sockets import OpenSockets
 from ztstack.sockets.server import Server
@@ -279,6 +281,23 @@ class LoopMethods(ABC, Generic[StreamT]):
         transport.begin()
         await asyncio.sleep(0)
         return transport, protocol
+
+    def forward(
+        self,
+        local: str | Address,
+        target: str | Address,
+        *,
+        timeout: float | None = CONNECT_TIMEOUT_S,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> Forward:
+        """Give a service inside a port of this machine, for programs that know nothing of nodes.
+
+        Use it with `async with`. Both are "HOST:PORT" or (host, port); a `local` port alone is on
+        127.0.0.1, and 0 picks one, which `address` of the result tells. `timeout` are the seconds
+        for each connection to the target. Raises InvalidConfig; entering it, OSError.
+        """
+        connect = partial(self.create_connection, timeout=timeout)
+        return Forward(connect, local, target, max_connections)
 
 
 class Mirror(LoopMethods[Stream]):
