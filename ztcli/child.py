@@ -42,35 +42,10 @@ class _ChildInput:
             self._writer.writelines(bytes(view) for view in views)
             await self._writer.drain()
 
-    async def finish(self) -> None:
+    async def end(self) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._writer.close()
             await self._writer.wait_closed()
-
-
-class _EndingStream:
-    """A stream that tells a child of the peer's end."""
-
-    def __init__(self, stream: Stream, child: _ChildInput) -> None:
-        self._stream = stream
-        self._child = child
-        self.local = stream.local
-        self.remote = stream.remote
-        self.remote_name = stream.remote_name
-        self.network_name = stream.network_name
-        self.path = stream.path
-        self.receive = stream.receive
-        self.send = stream.send
-        self.send_eof = stream.send_eof
-        self.wait_sent = stream.wait_sent
-        self.close = stream.close
-        self.abort = stream.abort
-
-    async def receive_views(self, limit: int = 1 << 20) -> list[memoryview]:
-        views = await self._stream.receive_views(limit)
-        if not views:
-            await self._child.finish()
-        return views
 
 
 def environment_of(stream: Stream) -> dict[str, str]:
@@ -144,12 +119,7 @@ async def run_child(stream: Stream, command: str | None, shell: str | None) -> i
     sink = _ChildInput(process.stdin)
     try:
         # The child decides when its output ends, so the peer's end alone does not end the call.
-        await join(
-            _EndingStream(stream, sink),
-            _ChildOutput(process.stdout),
-            sink,
-            Manners(keep_sending=True),
-        )
+        await join(stream, _ChildOutput(process.stdout), sink, Manners(keep_sending=True))
         return await process.wait()
     finally:
         await stop_child(process)

@@ -20,7 +20,7 @@ ENTRIES: Final = {"forward": "specs", "expose": "ports"}
 """The arrays of tables that `zt up` starts, and the argument of the command that each is."""
 _SINGULAR: Final = {"spec": "specs", "port": "ports"}
 _NOT_IN_FILES: Final = ("config", "profile")
-_NOT_OF_ENTRIES: Final = ("ready_file", "ready_fd", "health", "open_browser")
+_NOT_OF_ENTRIES: Final = ("ready_file", "ready_fd", "health", "open_browser", "dry_run")
 _LIMIT: Final = 1 << 20
 
 Table = Mapping[str, object]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpcore
 import httpx
 
 from ztcli.engine import Engine, Stream
+from ztcli.journal import Journal
 from ztcli.tls import wrap
 
 Options = Iterable[Any]
@@ -19,20 +21,27 @@ Options = Iterable[Any]
 class OverlayConnection(httpcore.AsyncNetworkStream):
     """One stream, as httpcore wants it."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, journal: Journal, closed: Callable[[], None]) -> None:
         self._stream = stream
+        self._journal = journal
+        self._closed = closed
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         async with asyncio.timeout(timeout):
-            return await self._stream.receive(max_bytes)
+            data = await self._stream.receive(max_bytes)
+        self._journal.received += len(data)
+        self._journal.see(self._stream)
+        return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if not buffer:
             return
         async with asyncio.timeout(timeout):
             await self._stream.send(buffer)
+        self._journal.sent += len(buffer)
 
     async def aclose(self) -> None:
+        self._closed()
         await self._stream.close()
 
     async def start_tls(
@@ -45,9 +54,11 @@ class OverlayConnection(httpcore.AsyncNetworkStream):
             async with asyncio.timeout(timeout):
                 wrapped = await wrap(self._stream, ssl_context, server_name=server_hostname)
         except BaseException:
+            self._closed()
             self._stream.abort()
             raise
-        return OverlayConnection(wrapped)
+        self._journal.secured = self._journal.now()
+        return OverlayConnection(wrapped, self._journal, self._closed)
 
     def get_extra_info(self, info: str) -> object:
         match info:
@@ -57,6 +68,8 @@ class OverlayConnection(httpcore.AsyncNetworkStream):
                 return self._stream.remote
             case "path":
                 return self._stream.path
+            case "ssl_object":
+                return getattr(self._stream, "ssl_object", None)
             case "is_readable":
                 # An idle connection that is readable was closed; we do not keep idle ones.
                 return False
@@ -64,21 +77,31 @@ class OverlayConnection(httpcore.AsyncNetworkStream):
                 return None
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How connections are made: from where, by which family, and names that are known better."""
+
+    family: int = 0
+    source: str | None = None
+    source_port: int = 0
+    places: Mapping[tuple[str, int], str] = field(default_factory=dict)
+
+
 class OverlayBackend(httpcore.AsyncNetworkBackend):
-    """Opens connections in the network, to other addresses where `places` says so."""
+    """Opens connections in the network, to other addresses where the route says so."""
 
     def __init__(
         self,
         engine: Engine,
         connect_timeout: float | None,
-        family: int = 0,
-        places: dict[tuple[str, int], str] | None = None,
+        route: Route | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._engine = engine
         self._connect_timeout = connect_timeout
-        self._family = family
-        self._places = places or {}
-        self.last_path = ""
+        self._route = route or Route()
+        self._journal = journal or Journal()
+        self._open: set[Stream] = set()
 
     async def connect_tcp(
         self,
@@ -88,16 +111,25 @@ class OverlayBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Options | None = None,
     ) -> OverlayConnection:
-        del timeout, socket_options
+        del timeout, local_address, socket_options
+        route = self._route
         stream = await self._engine.connect(
-            self._places.get((host, port), host),
+            route.places.get((host, port), host),
             port,
             self._connect_timeout,
-            family=self._family,
-            source=local_address,
+            family=route.family,
+            source=route.source,
+            source_port=route.source_port,
         )
-        self.last_path = stream.path
-        return OverlayConnection(stream)
+        self._journal.connect(stream)
+        self._open.add(stream)
+        return OverlayConnection(stream, self._journal, lambda: self._open.discard(stream))
+
+    def abort(self) -> None:
+        """Break off what is still open: httpcore forgets a proxy that refuses."""
+        for stream in self._open:
+            stream.abort()
+        self._open.clear()
 
     async def connect_unix_socket(
         self,
@@ -125,23 +157,83 @@ class _Body(httpx.AsyncByteStream):
         await self._stream.aclose()
 
 
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy inside the network; `user` and `password` are empty if it asks for none."""
+
+    scheme: str
+    host: str
+    port: int
+    user: str = ""
+    password: str = ""
+
+    @property
+    def is_http(self) -> bool:
+        return self.scheme in ("http", "https")
+
+    @property
+    def auth(self) -> tuple[str, str] | None:
+        return (self.user, self.password) if self.user else None
+
+
 class OverlayTransport(httpx.AsyncBaseTransport):
     """A transport of httpx whose connections are streams of an engine."""
 
     def __init__(
-        self, backend: OverlayBackend, context: ssl.SSLContext, local_address: str | None = None
+        self,
+        backend: OverlayBackend,
+        context: ssl.SSLContext,
+        *,
+        http2: bool = False,
+        proxy: Proxy | None = None,
     ) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=context,
-            network_backend=backend,
-            http1=True,
+        self._backend = backend
+        self._context = context
+        self._http2 = http2
+        self._proxy = proxy
+        self._pools: dict[str, httpcore.AsyncConnectionPool] = {}
+
+    def _pool(self, scheme: str) -> httpcore.AsyncConnectionPool:
+        if scheme not in self._pools:
+            self._pools[scheme] = self._new_pool(scheme)
+        return self._pools[scheme]
+
+    def _new_pool(self, scheme: str) -> httpcore.AsyncConnectionPool:
+        # Without TLS nothing can be agreed on: then HTTP/2 is spoken at once (RFC 9113, 3.3).
+        http1 = not self._http2 or scheme == "https"
+        proxy = self._proxy
+        if proxy is None:
+            return httpcore.AsyncConnectionPool(
+                ssl_context=self._context,
+                max_keepalive_connections=0,
+                http1=http1,
+                http2=self._http2,
+                network_backend=self._backend,
+            )
+        url = httpcore.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target="/")
+        if proxy.is_http:
+            return httpcore.AsyncHTTPProxy(
+                url,
+                proxy_auth=proxy.auth,
+                ssl_context=self._context,
+                proxy_ssl_context=self._context if proxy.scheme == "https" else None,
+                max_keepalive_connections=0,
+                http2=self._http2,
+                network_backend=self._backend,
+            )
+        return httpcore.AsyncSOCKSProxy(
+            url,
+            proxy_auth=proxy.auth,
+            ssl_context=self._context,
             max_keepalive_connections=0,
-            local_address=local_address,
+            http1=http1,
+            http2=self._http2,
+            network_backend=self._backend,
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         assert isinstance(request.stream, httpx.AsyncByteStream)
-        response = await self._pool.handle_async_request(
+        response = await self._pool(request.url.scheme).handle_async_request(
             httpcore.Request(
                 method=request.method,
                 url=httpcore.URL(
@@ -163,4 +255,6 @@ class OverlayTransport(httpx.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        await self._pool.aclose()
+        for pool in self._pools.values():
+            await pool.aclose()
+        self._backend.abort()

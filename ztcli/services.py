@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, Protocol
 
 from ztcli import parsing, ready, runner
@@ -13,6 +14,7 @@ from ztcli.engine import Engine
 from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.options import Settings
+from ztcli.output.records import print_record
 from ztcli.specs import LOOPBACK
 
 Values = dict[str, object]
@@ -64,6 +66,41 @@ class Named:
 def serve(env: Environment, settings: Settings, service: Service, options: HasReady) -> ExitCode:
     """Run one service."""
     return _run(env, settings, service.command, [Named("", service)], options)
+
+
+class Rehearsed(Protocol):
+    """Something that can tell what it would serve."""
+
+    @property
+    def command(self) -> str: ...
+
+    def rehearse(self) -> Values:
+        """Refuse what cannot be, and print what would be served, as lines or not at all."""
+        ...
+
+
+def rehearse(
+    env: Environment, settings: Settings, service: Rehearsed, options: HasReady
+) -> ExitCode:
+    """Check all that can be checked without a network, and say what would be done."""
+    with_health(settings, options.health)
+    ready.check(options.ready_fd)
+    if options.ready_file is not None and not Path(options.ready_file).parent.is_dir():
+        raise CommandError(
+            f"--ready-file {options.ready_file}: there is no such folder", ExitCode.CANNOT_WRITE
+        )
+    state = settings.state
+    remembered = state is not None and any((state / "networks.d").glob("*.conf"))
+    if not settings.networks and not remembered and not settings.is_overlay:
+        raise UsageProblem(
+            "no network is named", "name one with -n NWID, or export ZT_NETWORK=NWID"
+        )
+    values = service.rehearse()
+    if settings.json:
+        told = {"command": service.command, "networks": list(settings.networks), **values}
+        print_record(env, "dry-run", told)
+    env.warn(settings, "dry run: nothing was started")
+    return ExitCode.OK
 
 
 def serve_all(

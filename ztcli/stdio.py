@@ -52,7 +52,7 @@ class Sink(Protocol):
     async def write(self, views: Sequence[memoryview]) -> None: ...
 
     async def end(self) -> None:
-        """Write what was held back; the stream has ended, another one may follow."""
+        """Take note that the stream has ended; another one may follow."""
 
 
 class NoInput:

@@ -25,7 +25,7 @@ def _spelled(found: re.Match[str]) -> str:
 
 
 def harmless_text(text: str) -> str:
-    """Spell out the control characters of a text: ^[ for the escape, \\x9b for a byte of C1."""
+    """Spell out the control characters of a text, as `cat -v` does: ^[ for the escape."""
     return _CONTROL.sub(_spelled, text)
 
 

@@ -81,6 +81,11 @@ class TlsStream:
     def path(self) -> str:
         return self._stream.path
 
+    @property
+    def ssl_object(self) -> ssl.SSLObject:
+        """Tell what was agreed on."""
+        return self._tls
+
     async def handshake(self) -> None:
         while True:
             try:

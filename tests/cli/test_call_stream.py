@@ -165,3 +165,27 @@ def test_command_on_a_stream(zt: Zt) -> None:
 def test_error_as_json(zt: Zt) -> None:
     result = zt("call", "--json", "127.0.0.1", str(free_port()))
     assert result.stderr.startswith('{"v": 1, "type": "error", "code": 7')
+
+
+def test_what_passes_is_written_down(zt: Zt, tmp_path: Path) -> None:
+    dump = tmp_path / "dump"
+    with peer(lambda c: c.sendall(receive_all(c)[::-1])) as port:
+        words = ["call", "127.0.0.1", str(port), "-x", str(dump), "--progress"]
+        result = zt(*words, stdin=b"0123456789abcdef\xff\n")
+    assert (result.code, result.stdout) == (0, b"\n\xfffedcba9876543210")
+    assert dump.stat().st_mode & 0o777 == 0o600
+    assert dump.read_text().splitlines() == [
+        "> 00000000  30 31 32 33 34 35 36 37 38 39 61 62 63 64 65 66  |0123456789abcdef|",
+        "> 00000010  ff 0a                                            |..|",
+        "< 00000000  0a ff 66 65 64 63 62 61 39 38 37 36 35 34 33 32  |..fedcba98765432|",
+        "< 00000010  31 30                                            |10|",
+    ]
+    assert result.stderr.startswith("sent 18 B, received 18 B, ")
+
+
+def test_a_dump_on_stderr_and_one_that_cannot_be_written(zt: Zt, tmp_path: Path) -> None:
+    with peer(lambda c: c.sendall(b"hi")) as port:
+        result = zt("call", "127.0.0.1", str(port), "-x", "-")
+    assert result.stderr == f"< 00000000  68 69{' ' * 44}|hi|\n"
+    result = zt("call", "127.0.0.1", "9", "-x", str(tmp_path / "no" / "dump"))
+    assert result.code == ExitCode.CANNOT_WRITE

@@ -24,6 +24,9 @@ _STREAM_ONLY = (
     "delay",
     "exec",
     "sh",
+    "hexdump",
+    "tls",
+    "alpn",
 )
 _HTTP_ONLY = (
     "request",
@@ -48,6 +51,8 @@ _HTTP_ONLY = (
     "resolve",
     "write_out",
     "http1_1",
+    "http2",
+    "proxy",
     "http",
 )
 _SPELLINGS = {"test": "-z", "http1_1": "--http1.1"}
@@ -76,9 +81,6 @@ def _target(options: CallOptions) -> parsing.Target:
 
 
 def _check(options: CallOptions, target: parsing.Target) -> None:
-    for name in ("hexdump", "progress", "proxy", "http2"):
-        if getattr(options, name):
-            raise UsageProblem(f"--{name} is not built yet")
     wrong, kind = (_STREAM_ONLY, "a stream") if target.is_http else (_HTTP_ONLY, "an HTTP request")
     for name in wrong:
         if getattr(options, name):
@@ -86,6 +88,8 @@ def _check(options: CallOptions, target: parsing.Target) -> None:
             raise UsageProblem(f"{spelling} belongs to {kind}; the target is {target.scheme}")
     if options.http is not None and options.http not in ("overlay", "os"):
         raise UsageProblem(f"--http is overlay or os, not {options.http!r}")
+    if options.http1_1 and options.http2:
+        raise UsageProblem("--http1.1 and --http2 exclude each other")
     if options.exec and options.sh:
         raise UsageProblem("--exec and --sh exclude each other")
     if options.send_only and options.recv_only:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-import re
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -16,19 +14,25 @@ import httpcore
 import httpx
 
 from ztcli import parsing, runner
+from ztcli.boundary import code_of, words_of
+from ztcli.commands import call_write_out
+from ztcli.commands.call_body import expected, file_name, tell, write_answer
 from ztcli.commands.call_options import CallOptions
 from ztcli.commands.call_stream import retrying
-from ztcli.engine import Engine
+from ztcli.commands.call_write_out import Outcome
 from ztcli.environment import Environment
-from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
-from ztcli.http_transport import OverlayBackend, OverlayTransport
+from ztcli.exit_codes import CommandError, ExitCode, OutputClosed, UsageProblem
+from ztcli.http_transport import OverlayBackend, OverlayTransport, Proxy, Route
+from ztcli.journal import Journal
 from ztcli.options import Settings
-from ztcli.stdio import InputReader, OutputWriter
+from ztcli.output.meter import is_wanted, metered
+from ztcli.stdio import InputReader
 from ztcli.tls import client_context
 
 HTTP_TIMEOUT_S: Final = 90.0
 _CHUNK: Final = 256 * 1024
 _FORM: Final = "application/x-www-form-urlencoded"
+_PROXY_PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
 def run_http(
@@ -36,30 +40,63 @@ def run_http(
 ) -> ExitCode:
     """Make the request, write its body to stdout or a file."""
     request = _Prepared(env, options, target)
+    outcome = Outcome(request.method, request.url, Journal(), file_name=request.file_name)
 
     async def main() -> ExitCode:
-        if options.http == "os":
-            if not settings.is_overlay:
-                raise UsageProblem("--http os belongs to --stack overlay")
-            transport = httpx.AsyncHTTPTransport(verify=request.context, trust_env=False)
-            return await _exchange(env, settings, options, request, transport, None)
-        async with env.engine(settings) as engine:
-            await engine.join()
-            return await _over(env, settings, options, request, engine)
+        try:
+            code = await _run(env, settings, options, request, outcome)
+        except OutputClosed:
+            raise
+        except Exception as error:
+            code = code_of(error)
+            outcome.code, outcome.message = int(code), words_of(error, code)[0]
+            _write_out(env, request, outcome)
+            raise
+        _write_out(env, request, outcome)
+        return code
 
     return runner.run(env, main, settings.total_timeout(HTTP_TIMEOUT_S))
 
 
-async def _over(
+async def _run(
     env: Environment,
     settings: Settings,
     options: CallOptions,
     request: _Prepared,
-    engine: Engine,
+    outcome: Outcome,
 ) -> ExitCode:
-    backend = OverlayBackend(engine, settings.connect_timeout, options.family, request.places)
-    transport = OverlayTransport(backend, request.context, options.source)
-    return await _exchange(env, settings, options, request, transport, backend)
+    journal = outcome.journal
+    if options.http == "os":
+        if not settings.is_overlay:
+            raise UsageProblem("--http os belongs to --stack overlay")
+        journal.path = "os"
+        transport = httpx.AsyncHTTPTransport(
+            verify=request.context,
+            trust_env=False,
+            http1=not options.http2 or request.url.startswith("https"),
+            http2=options.http2,
+            proxy=options.proxy,
+        )
+        return await _exchange(env, settings, options, request, transport, outcome)
+    async with env.engine(settings) as engine:
+        await engine.join()
+        journal.joined = journal.now()
+        backend = OverlayBackend(engine, settings.connect_timeout, request.route, journal)
+        inside = OverlayTransport(
+            backend, request.context, http2=options.http2, proxy=request.proxy
+        )
+        return await _exchange(env, settings, options, request, inside, outcome)
+
+
+def _write_out(env: Environment, request: _Prepared, outcome: Outcome) -> None:
+    if request.template is None:
+        return
+    for stream, text in call_write_out.pieces(request.template, outcome):
+        if stream == call_write_out.STDERR:
+            with contextlib.suppress(OSError, ValueError):
+                env.stderr.write(text)
+        else:
+            env.write(text.encode())
 
 
 class _Prepared:
@@ -67,6 +104,10 @@ class _Prepared:
 
     def __init__(self, env: Environment, options: CallOptions, target: parsing.Target) -> None:
         self.url = target.url
+        self.file_name = file_name(options, self.url)
+        self.template = _template(env, options.write_out)
+        self.proxy = _proxy(options, target)
+        self.servername = options.servername
         self.headers = self._headers(options)
         self.content: bytes | None = None
         self.files: list[tuple[str, Any]] = []
@@ -78,13 +119,15 @@ class _Prepared:
         self.context = client_context(
             options.cacert, options.cert, options.key, insecure=options.insecure
         )
-        self.places: dict[tuple[str, int], str] = {}
+        places: dict[tuple[str, int], str] = {}
         for text in options.resolve or ():
             host, _, rest = text.partition(":")
             port, colon, address = rest.partition(":")
             if not colon:
                 raise UsageProblem(f"--resolve is HOST:PORT:ADDRESS, not {text!r}")
-            self.places[host, parsing.port(port)] = address.strip("[]")
+            places[host, parsing.port(port)] = address.strip("[]")
+        own_port = parsing.port(options.source_port) if options.source_port else 0
+        self.route = Route(options.family, options.source, own_port, places)
 
     def _headers(self, options: CallOptions) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
@@ -190,9 +233,9 @@ async def _exchange(
     options: CallOptions,
     request: _Prepared,
     transport: httpx.AsyncBaseTransport,
-    backend: OverlayBackend | None,
+    outcome: Outcome,
 ) -> ExitCode:
-    started = time.monotonic()
+    journal = outcome.journal
     client = httpx.AsyncClient(
         transport=transport,
         timeout=None,  # noqa: S113 - the whole command has a limit
@@ -202,17 +245,24 @@ async def _exchange(
     )
     # httpx adds its own defaults; what is sent is what was asked for.
     client.headers.clear()
+
+    def counts() -> tuple[int, int, int | None]:
+        got = outcome.response
+        if got is None:
+            return journal.sent, journal.received, None
+        return journal.sent, got.num_bytes_downloaded, expected(got)
+
+    to_file = bool(request.file_name)
+    wanted = is_wanted(env, settings, asked=options.progress, to_file=to_file)
     async with client:
-        with _translated(request.url):
+        with _translated(request.url), metered(env, counts, wanted=wanted):
             response = await retrying(options, lambda: _send(env, client, request))
+            journal.answered = journal.now()
+            outcome.response = response
             try:
-                code = await _receive(env, settings, options, response)
+                return await _receive(env, settings, options, response, request.file_name)
             finally:
                 await response.aclose()
-    if options.write_out is not None:
-        path = backend.last_path if backend is not None else "os"
-        env.write(_written(options.write_out, response, path, time.monotonic() - started).encode())
-    return code
 
 
 async def _send(env: Environment, client: httpx.AsyncClient, request: _Prepared) -> httpx.Response:
@@ -230,6 +280,7 @@ async def _send(env: Environment, client: httpx.AsyncClient, request: _Prepared)
             headers=headers,
             content=content,
             files=request.files or None,
+            extensions={"sni_hostname": request.servername} if request.servername else None,
         )
     except (httpx.InvalidURL, ValueError) as error:
         raise UsageProblem(f"{request.url}: {error}") from None
@@ -238,76 +289,46 @@ async def _send(env: Environment, client: httpx.AsyncClient, request: _Prepared)
 
 
 async def _receive(
-    env: Environment, settings: Settings, options: CallOptions, response: httpx.Response
+    env: Environment,
+    settings: Settings,
+    options: CallOptions,
+    response: httpx.Response,
+    name: str,
 ) -> ExitCode:
     failed = response.status_code >= 400 and (options.fail or options.fail_with_body)
     if settings.verbose:
-        _tell(env, response)
+        tell(env, response)
     if not failed or options.fail_with_body:
-        await _write_body(env, options, response)
+        await write_answer(env, options, response, name)
     if failed:
         raise CommandError(f"{response.url}: HTTP {response.status_code}", ExitCode.HTTP_STATUS)
     return ExitCode.OK
 
 
-async def _write_body(env: Environment, options: CallOptions, response: httpx.Response) -> None:
-    with contextlib.ExitStack() as stack:
-        descriptor = env.stdout
-        name = _file_name(options, response)
-        if name is not None and name != "-":
-            try:
-                descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-            except OSError as error:
-                raise CommandError(f"{name}: {error.strerror}", ExitCode.CANNOT_WRITE) from error
-            stack.callback(os.close, descriptor)
-        writer = OutputWriter(descriptor)
-        if options.include or options.head:
-            await writer.write([memoryview(_head(response))])
-        parts = response.aiter_bytes() if options.compressed else response.aiter_raw()
-        async for part in parts:
-            await writer.write([memoryview(part)])
+def _template(env: Environment, text: str | None) -> str | None:
+    """Return the text of --write-out; @FILE and @- hold it too."""
+    if text is None:
+        return None
+    if text.startswith("@"):
+        text = _data(env, text, strip=False).decode("utf-8", "replace")
+    call_write_out.check(text)
+    return text
 
 
-def _file_name(options: CallOptions, response: httpx.Response) -> str | None:
-    if options.output is not None or not options.remote_name:
-        return options.output
-    name = response.url.path.rpartition("/")[2]
-    if not name:
-        raise CommandError("-O: the URL ends without a file name", ExitCode.CANNOT_WRITE)
-    return name
-
-
-def _head(response: httpx.Response) -> bytes:
-    version = response.http_version
-    lines = [f"{version} {response.status_code} {response.reason_phrase}".rstrip().encode()]
-    lines += [name + b": " + value for name, value in response.headers.raw]
-    return b"\r\n".join(lines) + b"\r\n\r\n"
-
-
-def _tell(env: Environment, response: httpx.Response) -> None:
-    sent = response.request
-    env.say(f"> {sent.method} {sent.url.raw_path.decode()} HTTP/1.1")
-    for name, value in sent.headers.raw:
-        secret = name.lower() in (b"authorization", b"cookie")
-        env.say(f"> {name.decode()}: {'...' if secret else value.decode('latin-1')}")
-    env.say(">")
-    for line in _head(response).decode("latin-1").splitlines():
-        env.say(f"< {line}")
-
-
-def _written(template: str, response: httpx.Response, path: str, seconds: float) -> str:
-    values = {
-        "http_code": f"{response.status_code:03}",
-        "response_code": f"{response.status_code:03}",
-        "path": path,
-        "time_total": f"{seconds:.3f}",
-        "size_download": str(response.num_bytes_downloaded),
-        "num_redirects": str(len(response.history)),
-        "url_effective": str(response.url),
-        "content_type": response.headers.get("content-type", ""),
-    }
-    text = template.replace("\\n", "\n").replace("\\t", "\t").replace("\\r", "\r")
-    return re.sub(r"%\{(\w+)\}", lambda found: values.get(found[1], ""), text)
+def _proxy(options: CallOptions, target: parsing.Target) -> Proxy | None:
+    """Read --proxy; its password may stand in the URL."""
+    if options.proxy is None:
+        return None
+    try:
+        url = httpx.URL(options.proxy)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in _PROXY_PORTS or not url.host:
+        raise UsageProblem("--proxy is http://HOST:PORT, https:// or socks5h://")
+    if options.http2 and target.scheme == "http" and url.scheme in ("http", "https"):
+        raise UsageProblem("--http2 without TLS does not go through an HTTP proxy")
+    port = url.port or _PROXY_PORTS[url.scheme]
+    return Proxy(url.scheme, url.host, port, url.username, url.password)
 
 
 @contextlib.contextmanager
@@ -325,11 +346,17 @@ def _translated(url: str) -> Any:  # noqa: ANN401 - an iterator for contextlib
             code, what = ExitCode.BODY_TOO_SHORT, "the body is shorter than announced"
         elif "without sending a response" in text:
             code, what = ExitCode.EMPTY_REPLY, "the peer closed without an answer"
+        elif text == "Server disconnected":
+            code, what = ExitCode.CONNECTION_LOST, "the peer closed before all was said"
         else:
             code, what = ExitCode.CONNECTION_LOST, f"the answer is not HTTP: {text}"
         raise CommandError(f"{url}: {what}", code) from error
     except httpx.DecodingError as error:
         raise CommandError(f"{url}: {error}", ExitCode.CONNECTION_LOST) from error
+    except (httpx.ProxyError, httpcore.ProxyError) as error:
+        raise CommandError(f"{url}: the proxy: {error}", ExitCode.CANNOT_CONNECT) from error
+    except (httpx.LocalProtocolError, httpcore.LocalProtocolError) as error:
+        raise UsageProblem(f"{url}: {error}") from error
     except (httpx.ConnectError, httpcore.ConnectError) as error:
         raise CommandError(f"{url}: {error}", ExitCode.CANNOT_CONNECT) from error
     except (httpx.TimeoutException, TimeoutError) as error:

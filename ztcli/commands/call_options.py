@@ -48,8 +48,15 @@ class CallOptions:
     ipv6: Annotated[bool, typer.Option("-6", help="IPv6 only.")] = False
     exec: Annotated[Text, typer.Option("--exec", metavar="CMD", help="Join a command.")] = None
     sh: Annotated[Text, typer.Option("--sh", metavar="CMD", help="The same by a shell.")] = None
-    hexdump: Annotated[Text, typer.Option("--hexdump", "-x", metavar="FILE", hidden=True)] = None
-    progress: Annotated[bool, typer.Option("--progress", hidden=True)] = False
+    hexdump: Annotated[
+        Text, typer.Option("--hexdump", "-x", metavar="FILE|-", help="Write down all that passes.")
+    ] = None
+    progress: Annotated[
+        bool, typer.Option("--progress", help="Tell on stderr how much has passed.")
+    ] = False
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Control characters as they are, also to a terminal.")
+    ] = False
     # TLS.
     tls: Annotated[bool, typer.Option("--tls", help="TLS on the stream.")] = False
     cacert: Annotated[Text, typer.Option("--cacert", metavar="FILE", help="Trusted roots.")] = None
@@ -96,7 +103,9 @@ class CallOptions:
     user_agent: Annotated[Text, typer.Option("--user-agent", "-A")] = None
     compressed: Annotated[bool, typer.Option("--compressed", help="Accept compression.")] = False
     resolve: Annotated[Texts, typer.Option("--resolve", metavar="HOST:PORT:ADDRESS")] = None
-    proxy: Annotated[Text, typer.Option("--proxy", hidden=True)] = None
+    proxy: Annotated[
+        Text, typer.Option("--proxy", metavar="URL", help="A proxy in the network: http, socks5h.")
+    ] = None
     retry: Annotated[int, typer.Option("--retry", min=0, help="Try again on failures.")] = 0
     retry_delay: Annotated[Text, typer.Option("--retry-delay", metavar="DUR")] = None
     retry_connrefused: Annotated[bool, typer.Option("--retry-connrefused")] = False
@@ -105,7 +114,9 @@ class CallOptions:
         Text, typer.Option("--write-out", "-w", metavar="FORMAT", help="Print %{http_code} etc.")
     ] = None
     http1_1: Annotated[bool, typer.Option("--http1.1", help="The default.")] = False
-    http2: Annotated[bool, typer.Option("--http2", hidden=True)] = False
+    http2: Annotated[
+        bool, typer.Option("--http2", help="HTTP/2: offered with https, spoken at once with http.")
+    ] = False
     http: Annotated[
         Text, typer.Option("--http", metavar="overlay|os", help="Which network stack.")
     ] = None

@@ -13,10 +13,13 @@ from ztcli.commands.call_options import CallOptions
 from ztcli.engine import Engine, Stream
 from ztcli.environment import Environment
 from ztcli.exit_codes import ChildExit, ExitCode
+from ztcli.hexdump import DumpedStream, dumping
 from ztcli.options import LINGER_S, Settings
+from ztcli.output.meter import is_wanted, metered
 from ztcli.output.records import print_record
-from ztcli.pump import Manners, join
-from ztcli.stdio import Discard, InputReader, NoInput, OutputWriter, Sink, Source
+from ztcli.pump import Manners, Pump
+from ztcli.stdio import Discard, InputReader, NoInput, Sink, Source
+from ztcli.terminal import output
 
 Result = TypeVar("Result")
 TEST_TIMEOUT_S: Final = 5.0
@@ -33,15 +36,18 @@ def run_stream(
         assert target.port
 
     async def main() -> ExitCode:
-        async with env.engine(settings) as engine:
-            await engine.join()
-            if options.test:
-                return await _test_ports(env, settings, options, engine, target)
-            stream = await _connect(engine, settings, options, target)
-            if settings.verbose and not options.stdio:
-                host, port = stream.remote
-                env.say(f"connected to {host}:{port} ({stream.path})")
-            return await _use(env, options, stream)
+        with dumping(env, options.hexdump) as dump:
+            async with env.engine(settings) as engine:
+                await engine.join()
+                if options.test:
+                    return await _test_ports(env, settings, options, engine, target)
+                stream = await _connect(engine, settings, options, target)
+                if settings.verbose and not options.stdio:
+                    host, port = stream.remote
+                    env.say(f"connected to {host}:{port} ({stream.path})")
+                if dump is not None:
+                    stream = DumpedStream(stream, dump)
+                return await _use(env, settings, options, stream)
 
     return runner.run(env, main, settings.total_timeout())
 
@@ -100,7 +106,9 @@ async def retrying(options: CallOptions, attempt: Callable[[], Awaitable[Result]
     raise AssertionError("unreachable")
 
 
-async def _use(env: Environment, options: CallOptions, stream: Stream) -> ExitCode:
+async def _use(
+    env: Environment, settings: Settings, options: CallOptions, stream: Stream
+) -> ExitCode:
     if options.exec or options.sh:
         code = await run_child(stream, options.exec, options.sh)
         if code:
@@ -108,21 +116,22 @@ async def _use(env: Environment, options: CallOptions, stream: Stream) -> ExitCo
         return ExitCode.OK
     quiet_input = options.recv_only or options.no_stdin
     source: Source = NoInput() if quiet_input else InputReader(env.stdin)
-    sink: Sink = Discard() if options.send_only else OutputWriter(env.stdout)
+    sink: Sink = Discard() if options.send_only else output(env, raw=options.raw)
     linger = parsing.duration(options.linger) if options.linger else LINGER_S
-    await join(
-        stream,
-        source,
-        sink,
-        Manners(
-            shutdown=not options.no_shutdown,
-            keep_sending=options.keep_sending,
-            idle_timeout=parsing.duration(options.idle_timeout) if options.idle_timeout else None,
-            linger=linger,
-            crlf=options.crlf,
-            delay=parsing.duration(options.delay) if options.delay else None,
-        ),
+    manners = Manners(
+        shutdown=not options.no_shutdown,
+        keep_sending=options.keep_sending,
+        idle_timeout=parsing.duration(options.idle_timeout) if options.idle_timeout else None,
+        linger=linger,
+        crlf=options.crlf,
+        delay=parsing.duration(options.delay) if options.delay else None,
     )
+    pump = Pump(stream, source, sink, manners)
+    wanted = not options.stdio and is_wanted(
+        env, settings, asked=options.progress, to_file=options.send_only
+    )
+    with metered(env, lambda: (pump.sent, pump.received, None), wanted=wanted):
+        await pump.run()
     return ExitCode.OK
 
 

@@ -53,6 +53,9 @@ class ExposeOptions:
     check: Annotated[
         bool, typer.Option("--check", help="Refuse to start if the service is down.")
     ] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check all, print what would be done, do nothing.")
+    ] = False
     idle_timeout: Annotated[Text, typer.Option("--idle-timeout", metavar="DUR")] = None
     udp_idle: Annotated[Text, typer.Option("--udp-idle", metavar="DUR", help="Default: 2m.")] = None
     grace: Annotated[Text, typer.Option("--grace", metavar="DUR", help="After SIGTERM.")] = None
@@ -64,7 +67,10 @@ class ExposeOptions:
 
 
 def expose(env: Environment, settings: Settings, options: ExposeOptions) -> ExitCode:
-    return services.serve(env, settings, ExposeService(env, settings, options), options)
+    service = ExposeService(env, settings, options)
+    if options.dry_run:
+        return services.rehearse(env, settings, service, options)
+    return services.serve(env, settings, service, options)
 
 
 def _wanted(options: ExposeOptions) -> list[Exposure]:
@@ -162,6 +168,18 @@ class ExposeService:
         if self._settings.json:
             print_event(self._env, "ready", values)
         return values
+
+    def rehearse(self) -> dict[str, object]:
+        """Print what would be exposed."""
+        found: list[dict[str, object]] = []
+        for exposed in self._wanted:
+            protocol = "udp" if exposed.udp else "tcp"
+            place = specs.pair(exposed.host or "*", exposed.port)
+            target = str(exposed.target)
+            found.append({"protocol": protocol, "port": exposed.port, "target": target})
+            if not self._settings.json:
+                self._env.print(f"Expose: {protocol}://{place} -> {target}")
+        return {"exposes": found}
 
     async def run(self, engine: Engine) -> None:
         """Serve until cancelled, or until a port cannot be served any more."""

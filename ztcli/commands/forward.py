@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +14,7 @@ from ztcli.binding import single
 from ztcli.bridge import Counts, bridge
 from ztcli.engine import Engine, Stream
 from ztcli.environment import Environment
-from ztcli.exit_codes import ExitCode, UsageProblem
+from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.local import LocalListener
 from ztcli.options import LINGER_S, Settings
 from ztcli.output.records import print_event
@@ -21,7 +22,8 @@ from ztcli.pump import Manners, join
 from ztcli.server import GRACE_S, Guard, Limits, Server
 from ztcli.services import HEALTH_HELP
 from ztcli.specs import Forwarding
-from ztcli.stdio import InputReader, OutputWriter
+from ztcli.stdio import InputReader
+from ztcli.terminal import output
 
 Text = str | None
 
@@ -41,6 +43,9 @@ class ForwardOptions:
     idle_timeout: Annotated[Text, typer.Option("--idle-timeout", metavar="DUR")] = None
     udp_idle: Annotated[Text, typer.Option("--udp-idle", metavar="DUR", help="Default: 2m.")] = None
     grace: Annotated[Text, typer.Option("--grace", metavar="DUR", help="After SIGTERM.")] = None
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check all, print what would be done, do nothing.")
+    ] = False
     open_browser: Annotated[
         bool, typer.Option("--open-browser", help="Show the first port in a browser.")
     ] = False
@@ -53,6 +58,8 @@ class ForwardOptions:
 
 def forward(env: Environment, settings: Settings, options: ForwardOptions) -> ExitCode:
     service = ForwardService(env, settings, options)
+    if options.dry_run:
+        return services.rehearse(env, settings, service, options)
     if service.joins_stdio:
         return service.join_stdio()
     return services.serve(env, settings, service, options)
@@ -84,7 +91,7 @@ class ForwardService:
             async with self._env.engine(settings) as engine:
                 await engine.join()
                 stream = await engine.connect(wanted.host, wanted.port, settings.connect_timeout)
-                source, sink = InputReader(self._env.stdin), OutputWriter(self._env.stdout)
+                source, sink = InputReader(self._env.stdin), output(self._env, raw=False)
                 await join(stream, source, sink, Manners(idle_timeout=self._idle, linger=LINGER_S))
             return ExitCode.OK
 
@@ -117,19 +124,13 @@ class ForwardService:
             port.close()
 
     def announce(self, engine: Engine) -> dict[str, object]:
-        found: list[dict[str, object]] = []
-        for wanted, where in [
-            *((wanted, listener.addresses[0]) for wanted, listener in self._streams),
-            *((wanted, port.address) for wanted, port in self._datagrams),
-        ]:
-            host, number = where
-            own = str(wanted.local) if wanted.local.path else specs.pair(host, number)
-            own += "/udp" if wanted.udp else ""
-            target = specs.pair(wanted.host, wanted.port)
-            protocol = "udp" if wanted.udp else "tcp"
-            found.append({"protocol": protocol, "port": number, "local": own, "target": target})
-            if not self._settings.json:
-                self._env.print(f"Forward: {own} -> {target}")
+        found = [
+            self._told(wanted, *where)
+            for wanted, where in [
+                *((wanted, listener.addresses[0]) for wanted, listener in self._streams),
+                *((wanted, port.address) for wanted, port in self._datagrams),
+            ]
+        ]
         values: dict[str, object] = {
             "mode": "forward",
             "port": found[0]["port"],
@@ -144,6 +145,25 @@ class ForwardService:
 
             webbrowser.open(f"http://{found[0]['local']}/")
         return values
+
+    def _told(self, wanted: Forwarding, host: str, number: int) -> dict[str, object]:
+        """Print one forward, unless events are printed, and return it as a record."""
+        end = wanted.local
+        own = str(end) if end.path or end.is_stdio else specs.pair(host, number)
+        own += "/udp" if wanted.udp else ""
+        target = specs.pair(wanted.host, wanted.port)
+        if not self._settings.json:
+            self._env.print(f"Forward: {own} -> {target}")
+        protocol = "udp" if wanted.udp else "tcp"
+        return {"protocol": protocol, "port": number, "local": own, "target": target}
+
+    def rehearse(self) -> dict[str, object]:
+        """Print what would be forwarded."""
+        for wanted in self._wanted:
+            if wanted.local.path and Path(wanted.local.path).exists():
+                raise CommandError(f"{wanted.local.path}: exists already", ExitCode.PORT_IN_USE)
+        ends = [(wanted, wanted.local.host, wanted.local.port) for wanted in self._wanted]
+        return {"forwards": [self._told(*one) for one in ends]}
 
     async def run(self, engine: Engine) -> None:
         """Serve until cancelled, or until a port cannot be served any more."""

@@ -50,6 +50,9 @@ class ListenOptions:
     send_only: Annotated[bool, typer.Option("--send-only", help="Drop what arrives.")] = False
     recv_only: Annotated[bool, typer.Option("--recv-only", help="Send nothing.")] = False
     no_stdin: Annotated[bool, typer.Option("--no-stdin", help="Never read stdin.")] = False
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Control characters as they are, also to a terminal.")
+    ] = False
     tls: Annotated[bool, typer.Option("--tls", help="TLS on every connection.")] = False
     cert: Annotated[Text, typer.Option("--cert", metavar="FILE")] = None
     key: Annotated[Text, typer.Option("--key", metavar="FILE")] = None
@@ -97,5 +100,6 @@ class ListenOptions:
             self.send_only,
             self.recv_only,
             self.no_stdin,
+            self.raw,
         )
         return any(given)

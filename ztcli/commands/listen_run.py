@@ -20,7 +20,8 @@ from ztcli.peeked import PeekedStream
 from ztcli.pump import Manners, join
 from ztcli.server import GRACE_S, Guard, Limits, Server, link, need_address, ordered
 from ztcli.services import with_health
-from ztcli.stdio import Discard, InputReader, NoInput, OutputWriter, Sink, Source
+from ztcli.stdio import Discard, InputReader, NoInput, Sink, Source
+from ztcli.terminal import output
 from ztcli.tls import server_context, wrap
 
 _REQUEST_LINE: Final = re.compile(rb"[A-Z]{3,16} ")
@@ -192,7 +193,7 @@ class _Service:
             source = self._input
         if self._output is None:
             drops = options.discard or options.send_only
-            self._output = Discard() if drops else OutputWriter(self._env.stdout)
+            self._output = Discard() if drops else output(self._env, raw=options.raw)
         # A listener in the background has an input that ends at once. Its FIN would tell the
         # peer that all is said, while the peer has just begun: so an empty input waits for it.
         await join(stream, source, self._output, Manners(hold_empty=True, idle_timeout=self._idle))

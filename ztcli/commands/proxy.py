@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import ipaddress
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -18,10 +18,11 @@ from ztcli import parsing, services, socks, specs
 from ztcli.binding import single
 from ztcli.boundary import code_of
 from ztcli.bridge import Counts, bridge
-from ztcli.engine import Datagrams, Engine, Stream
+from ztcli.engine import Engine, Stream
 from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.flows import LocalPort
+from ztcli.inside import PAC_PATH, Inside, Outside
 from ztcli.local import LocalListener
 from ztcli.options import Settings
 from ztcli.output.records import print_event
@@ -48,6 +49,15 @@ class ProxyOptions:
     allow_ports: Annotated[
         Text, typer.Option("--allow-ports", metavar="PORTS", help="Only to these: 80,8000-8999.")
     ] = None
+    direct: Annotated[
+        bool, typer.Option("--direct", help="What is outside goes by the ordinary network.")
+    ] = False
+    pac: Annotated[
+        bool, typer.Option("--pac", help="Print the URL of a script that configures browsers.")
+    ] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check all, print what would be done, do nothing.")
+    ] = False
     max_conns: Annotated[int, typer.Option("--max-conns", min=1)] = 100
     idle_timeout: Annotated[Text, typer.Option("--idle-timeout", metavar="DUR")] = None
     grace: Annotated[Text, typer.Option("--grace", metavar="DUR", help="After SIGTERM.")] = None
@@ -59,7 +69,10 @@ class ProxyOptions:
 
 
 def proxy(env: Environment, settings: Settings, options: ProxyOptions) -> ExitCode:
-    return services.serve(env, settings, ProxyPort(env, settings, options), options)
+    port = ProxyPort(env, settings, options)
+    if options.dry_run:
+        return services.rehearse(env, settings, port, options)
+    return services.serve(env, settings, port, options)
 
 
 class ProxyPort:
@@ -95,25 +108,49 @@ class ProxyPort:
 
     def announce(self, engine: Engine) -> dict[str, object]:
         assert self._listener is not None
-        place = specs.pair(*self._listener.addresses[0])
-        urls = [f"socks5h://{place}", f"http://{place}"]
-        values: dict[str, object] = {
-            "mode": "proxy",
-            "port": self._listener.port,
-            "urls": urls,
-            "node": engine.node_id,
-            "networks": engine.networks,
-        }
+        found = self._found(*self._listener.addresses[0])
+        values = {**found, "node": engine.node_id, "networks": engine.networks}
         if self._settings.json:
             print_event(self._env, "ready", values)
         else:
-            self._env.print("Proxy: " + " ".join(urls))
+            self._print(found)
         return values
+
+    def _found(self, host: str, port: int) -> dict[str, object]:
+        place = specs.pair(host, port)
+        found: dict[str, object] = {
+            "mode": "proxy",
+            "port": port,
+            "urls": [f"socks5h://{place}", f"http://{place}"],
+        }
+        return {**found, "pac": f"http://{place}{PAC_PATH}"} if self._options.pac else found
+
+    def _print(self, found: Mapping[str, object]) -> None:
+        urls = found["urls"]
+        assert isinstance(urls, list)
+        self._env.print("Proxy: " + " ".join(urls))
+        if "pac" in found:
+            self._env.print(f"PAC: {found['pac']}")
+
+    def rehearse(self) -> dict[str, object]:
+        """Print what would be served."""
+        found = self._found(*self._place)
+        if not self._settings.json:
+            self._print(found)
+        return found
 
     async def run(self, engine: Engine) -> None:
         assert self._listener is not None
         env, settings = self._env, self._settings
-        service = ProxyService(env, settings, engine, self._users, self._ports, self._idle)
+        rules = Rules(
+            users=self._users,
+            ports=self._ports,
+            idle=self._idle,
+            direct=self._options.direct,
+            reaches_us=_is_loopback(self._place[0]),
+            pac=self._options.pac,
+        )
+        service = ProxyService(env, settings, engine, rules)
         most = self._options.max_conns
         limits = Limits(None, most, most, self._grace)
         quiet = settings.quiet > 0
@@ -164,24 +201,36 @@ def _users(path: Path, settings: Settings) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Who may come to a proxy, and what it leads to; None means all of them.
+
+    With `direct` what is outside the networks is reached too, this machine if `reaches_us`.
+    """
+
+    users: Mapping[str, str] | None = None
+    ports: frozenset[int] | None = None
+    idle: float | None = None
+    direct: bool = False
+    reaches_us: bool = False
+    pac: bool = False
+
+
 class ProxyService:
     """What is done with the clients of one proxy."""
 
-    def __init__(
-        self,
-        env: Environment,
-        settings: Settings,
-        engine: Engine,
-        users: dict[str, str] | None,
-        ports: frozenset[int] | None,
-        idle: float | None,
-    ) -> None:
+    def __init__(self, env: Environment, settings: Settings, engine: Engine, rules: Rules) -> None:
         self._env = env
         self._settings = settings
         self._engine = engine
-        self._users = users
-        self._ports = ports
-        self._idle = idle
+        self._rules = rules
+        self._users = rules.users
+        self._ports = rules.ports
+        self._idle = rules.idle
+        hosts = settings.names.hosts
+        self._outside = (
+            Outside(engine, hosts, reaches_us=rules.reaches_us) if rules.direct else None
+        )
 
     async def serve(self, stream: Stream) -> None:
         """Find out by the first byte which protocol a client speaks, and serve it."""
@@ -196,17 +245,18 @@ class ProxyService:
             case b"\x04":
                 await self._socks_4(inner)
             case _:
-                from ztcli.commands.proxy_http import HttpProxy
+                from ztcli.commands.proxy_http import Doors, HttpProxy
 
-                admits = self._admits if self._users is not None else None
-                await HttpProxy(
-                    inner,
-                    self._reach_http,
-                    self._join,
-                    admits,
-                    limit=GREETING_S,
-                    idle=self._idle,
-                ).serve()
+                doors = Doors(
+                    connect=self._reach_http,
+                    join=self._join,
+                    admits=self._admits if self._users is not None else None,
+                    pac=self._pac if self._rules.pac else None,
+                )
+                await HttpProxy(inner, doors, limit=GREETING_S, idle=self._idle).serve()
+
+    async def _pac(self, place: str) -> str:
+        return (await Inside.of(self._engine, self._settings.names.hosts)).pac(place)
 
     def _admits(self, user: str, password: str) -> bool:
         wanted = (self._users or {}).get(user, "")
@@ -283,11 +333,11 @@ class ProxyService:
     # Connections inside.
 
     async def _reach(self, host: str, port: int) -> Stream | socks.Outcome:
-        """Connect inside the network; names are asked there too, never this machine's resolver."""
+        """Connect inside the network; names are asked there too, not this machine's resolver."""
         if not port or (self._ports is not None and port not in self._ports):
             return socks.Outcome.NOT_ALLOWED
         try:
-            return await self._engine.connect(host, port, self._settings.connect_timeout)
+            return await self._open(host, port, self._settings.connect_timeout)
         except Exception as error:
             code = code_of(error)
             if code is ExitCode.INTERNAL:
@@ -300,6 +350,14 @@ class ProxyService:
                 if code is ExitCode.FORBIDDEN
                 else socks.Outcome.HOST_UNREACHABLE
             )
+
+    async def _open(self, host: str, port: int, timeout: float | None) -> Stream:
+        try:
+            return await self._engine.connect(host, port, timeout)
+        except Exception as error:
+            if self._outside is None or not await self._outside.takes(host, code_of(error)):
+                raise
+        return await self._outside.connect(host, port, timeout)
 
     async def _reach_http(self, host: str, port: int) -> Stream | int:
         found = await self._reach(host, port)
@@ -329,69 +387,17 @@ class ProxyService:
 
     async def _associate(self, inner: PeekedStream) -> None:
         """Pass datagrams on for as long as the client keeps its connection."""
+        from ztcli.commands.proxy_udp import associated
+
         front = await LocalPort.bound(inner.local[0], 0)
-        back: Datagrams | None = None
         try:
             back = await self._engine.datagram(0)
-            association = _Association(front, back, inner.remote[0], self._ports)
-            await inner.send(socks.answer(socks.Outcome.OK, *front.address))
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(association.there()),
-                    group.create_task(association.back()),
-                ]
-                while await inner.receive():
-                    pass
-                for task in tasks:
-                    task.cancel()
-        finally:
+        except BaseException:
             front.close()
-            if back is not None:
-                back.close()
+            raise
+        await inner.send(socks.answer(socks.Outcome.OK, *front.address))
+        await associated(inner, front, back, self._ports, self._outside)
         await inner.close()
-
-
-class _Association:
-    """The datagrams of one client, both ways; the first that it sends shows its port."""
-
-    def __init__(
-        self, front: LocalPort, back: Datagrams, client: str, ports: frozenset[int] | None
-    ) -> None:
-        self._front = front
-        self._back = back
-        self._client = client
-        self._ports = ports
-        self._port = 0
-
-    async def there(self) -> None:
-        while True:
-            try:
-                data, (host, port), _ = await self._front.receive()
-            except OSError:
-                continue  # The client's port is closed; it may open again.
-            if host != self._client or self._port not in (0, port):
-                continue
-            opened = socks.open_datagram(data)
-            if opened is None or (self._ports is not None and opened[1] not in self._ports):
-                continue
-            self._port = port
-            target, number, content = opened
-            try:
-                await self._back.send(content, target, number)
-            except Exception as error:
-                # What cannot be sent is lost, as datagrams are.
-                if code_of(error) is ExitCode.INTERNAL:
-                    raise
-
-    async def back(self) -> None:
-        while True:
-            try:
-                data, (host, port), _ = await self._back.receive()
-            except OSError:
-                continue  # What an ICMP message said of an earlier one.
-            with contextlib.suppress(OSError):
-                wrapped = socks.wrap_datagram(data, host, port)
-                await self._front.send(wrapped, self._client, self._port)
 
 
 async def _exactly(inner: PeekedStream, count: int) -> bytes:

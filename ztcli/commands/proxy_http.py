@@ -6,7 +6,9 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import ipaddress
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -15,8 +17,11 @@ import h11
 from ztcli import parsing
 from ztcli.engine import Stream
 from ztcli.exit_codes import UsageProblem
+from ztcli.inside import PAC_PATH
 from ztcli.options import LINGER_S
+from ztcli.specs import pair
 
+PAC_TYPE: Final = b"application/x-ns-proxy-autoconfig"
 _READ: Final = 256 * 1024
 # What belongs to one connection, and is not passed on to the next (RFC 9110, 7.6.1).
 _HOP_BY_HOP: Final = frozenset(
@@ -26,9 +31,21 @@ _HOP_BY_HOP: Final = frozenset(
 Headers = list[tuple[bytes, bytes]]
 Connect = Callable[[str, int], Awaitable[Stream | int]]
 """Opens a stream to a host and port, or tells by which status it cannot."""
+Pac = Callable[[str], Awaitable[str]]
+"""Makes the script that tells browsers of the proxy at a place."""
 Join = Callable[[Stream, Stream], Awaitable[None]]
 Admits = Callable[[str, str], bool]
 """Tells whether a user and a password are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What a proxy leads to: into the network, and its own script; None admits all, or is none."""
+
+    connect: Connect
+    join: Join
+    admits: Admits | None
+    pac: Pac | None
 
 
 class _Ended(Exception):
@@ -38,20 +55,12 @@ class _Ended(Exception):
 class HttpProxy:
     """One connection of a client that speaks HTTP; it ends with its first request."""
 
-    def __init__(
-        self,
-        inner: Stream,
-        connect: Connect,
-        join: Join,
-        admits: Admits | None,
-        *,
-        limit: float,
-        idle: float | None,
-    ) -> None:
+    def __init__(self, inner: Stream, doors: Doors, *, limit: float, idle: float | None) -> None:
         self._inner = inner
-        self._connect = connect
-        self._join = join
-        self._admits = admits
+        self._connect = doors.connect
+        self._join = doors.join
+        self._admits = doors.admits
+        self._pac = doors.pac
         self._limit = limit
         self._idle = idle
         self._is_open = True
@@ -84,6 +93,11 @@ class HttpProxy:
                 raise _Ended
 
     async def _handle(self, request: h11.Request) -> None:
+        if self._pac is not None and _asks_for_pac(request):
+            # A browser has nothing to log in with while it learns where the proxy is.
+            text = await self._pac(pair(*self._inner.local))
+            await self._answer(200, PAC_TYPE, text.encode())
+            return
         if self._admits is not None and not _is_known(request, self._admits):
             demand = [(b"Proxy-Authenticate", b'Basic realm="zt"')]
             raise await self._refuse(407, "who are you?", demand)
@@ -221,16 +235,21 @@ class HttpProxy:
         """Answer with an error; return what the caller raises to end the connection."""
         if self._server.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = f"zt proxy: {text}\n".encode()
-            headers = [
-                (b"Content-Type", b"text/plain; charset=utf-8"),
-                (b"Content-Length", str(len(body)).encode()),
-                (b"Connection", b"close"),
-                *more,
-            ]
-            response = h11.Response(status_code=status, headers=headers)
-            parts = [self._server.send(response), self._server.send(h11.Data(data=body))]
-            await self._inner.send(b"".join(part or b"" for part in parts))
+            await self._answer(status, b"text/plain; charset=utf-8", body, more)
         return _Ended()
+
+    async def _answer(
+        self, status: int, kind: bytes, body: bytes, more: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
+        headers = [
+            (b"Content-Type", kind),
+            (b"Content-Length", str(len(body)).encode()),
+            (b"Connection", b"close"),
+            *more,
+        ]
+        response = h11.Response(status_code=status, headers=headers)
+        parts = [self._server.send(response), self._server.send(h11.Data(data=body))]
+        await self._inner.send(b"".join(part or b"" for part in parts))
 
 
 def _passed_on(headers: Iterable[tuple[bytes, bytes]], without: tuple[bytes, ...]) -> Headers:
@@ -249,6 +268,21 @@ def _passed_on(headers: Iterable[tuple[bytes, bytes]], without: tuple[bytes, ...
         and name not in without
         and not name.startswith(b"proxy-")
     ]
+
+
+def _asks_for_pac(request: h11.Request) -> bool:
+    """Tell whether a browser asks us for the script, by our address and not by any name.
+
+    A page that has its own name lead to this machine does not learn what the networks are.
+    """
+    if request.method != b"GET" or request.target != PAC_PATH.encode():
+        return False
+    hosts = [value.decode("latin-1") for name, value in request.headers if name == b"host"]
+    try:
+        host = urlsplit(f"//{''.join(hosts)}").hostname or ""
+        return host == "localhost" or bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
 
 
 def _is_known(request: h11.Request, admits: Admits) -> bool:

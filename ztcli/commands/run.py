@@ -11,7 +11,7 @@ import typer
 
 from ztcli import parsing, runner, specs
 from ztcli.binding import single
-from ztcli.commands.proxy import ProxyService
+from ztcli.commands.proxy import ProxyService, Rules
 from ztcli.environment import Environment
 from ztcli.exit_codes import ExitCode
 from ztcli.foreground import foreground
@@ -34,6 +34,9 @@ class RunOptions:
     allow_ports: Annotated[
         str | None, typer.Option("--allow-ports", metavar="PORTS", help="Only to these: 80,8000.")
     ] = None
+    direct: Annotated[
+        bool, typer.Option("--direct", help="What is outside goes by the ordinary network.")
+    ] = False
 
 
 def run(env: Environment, settings: Settings, options: RunOptions) -> ExitCode:
@@ -47,7 +50,8 @@ def run(env: Environment, settings: Settings, options: RunOptions) -> ExitCode:
             listener = LocalListener()
             await listener.start(specs.LOOPBACK, 0)
             password = secrets.token_urlsafe(_PASSWORD_BYTES)
-            service = ProxyService(env, settings, engine, {USER: password}, ports, None)
+            rules = Rules({USER: password}, ports, direct=options.direct, reaches_us=True)
+            service = ProxyService(env, settings, engine, rules)
             limits = Limits(None, MAX_CONNECTIONS, MAX_CONNECTIONS, None)
             server = Server(env, listener, Guard([], []), limits, quiet=settings.quiet > 0)
             serving = asyncio.create_task(server.run(service.serve))

@@ -20,6 +20,7 @@ from ztcli.options import Settings
 from ztcli.output.messages import plural
 from ztcli.output.records import print_event
 from ztcli.server import Guard, link, need_address, ordered
+from ztcli.terminal import harmless, shows_on_terminal
 
 MAX_DATAGRAM: Final = 65507
 CHILD_S: Final = 30.0
@@ -49,6 +50,7 @@ class UdpListenOptions:
     count: Annotated[int | None, typer.Option("--count", min=1, help="Then exit.")] = None
     once: Annotated[bool, typer.Option("--once", help="The same as --count 1.")] = False
     format: Annotated[Form, typer.Option("--format", help="How payloads are printed.")] = Form.LINE
+    raw: Annotated[bool, typer.Option("--raw", help="The same as --format raw.")] = False
     allow: Annotated[Texts, typer.Option("--allow", metavar="IP|CIDR")] = None
     deny: Annotated[Texts, typer.Option("--deny", metavar="IP|CIDR")] = None
     allow_any: Annotated[bool, typer.Option("--allow-any", help="With --exec: everybody.")] = False
@@ -87,6 +89,8 @@ def udp_listen(env: Environment, settings: Settings, options: UdpListenOptions) 
         raise UsageProblem(
             "--exec runs a command for whoever sends", "say who: --allow IP, or --allow-any"
         )
+    if options.raw and options.format not in (Form.LINE, Form.RAW):
+        raise UsageProblem(f"--raw and --format {options.format.value} exclude each other")
     guard = Guard(options.allow or [], options.deny or [], settings.names)
     reply = _bytes(env, options.reply) if options.reply is not None else None
     ready.check(options.ready_fd)
@@ -166,7 +170,8 @@ class _Responder:
         self._options = options
         self._endpoint = endpoint
         self._reply = reply
-        self._form = Form.JSON if settings.json else options.format
+        form = Form.RAW if options.raw else options.format
+        self._form = Form.JSON if settings.json else form
 
     async def run(self, guard: Guard) -> None:
         rest = 1 if self._options.once else self._options.count
@@ -224,10 +229,11 @@ class _Responder:
 
 
 def show(env: Environment, form: Form, data: bytes, remote: tuple[str, int], local: str) -> None:
-    """Print a payload."""
+    """Print a payload; lines on a terminal are made harmless before."""
     match form:
         case Form.LINE:
-            env.write(data if data.endswith(b"\n") else data + b"\n")
+            shown = harmless(data) if shows_on_terminal(env) else data
+            env.write(shown if shown.endswith(b"\n") else shown + b"\n")
         case Form.RAW:
             env.write(data)
         case Form.HEX:
