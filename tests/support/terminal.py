@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.netns import Unavailable
+
+_COUNTER = itertools.count(1)
 
 
 class Terminal:
@@ -27,7 +30,7 @@ class Terminal:
         done = subprocess.run(
             [found, "-S", str(self._socket), "-f", "/dev/null", *words],
             capture_output=True,
-            check=False,
+            check=True,
             env={**self._environment, "TERM": "xterm"},
             timeout=20,
         )
@@ -57,7 +60,8 @@ def terminal(
     folder: Path, words: Sequence[str], environment: Mapping[str, str]
 ) -> Iterator[Terminal]:
     """Run a command at a terminal of 100 columns; its exit code is printed as `rc=`."""
-    pane = Terminal(folder / "tmux", environment)
+    # A server that was told to end still answers for a while.
+    pane = Terminal(folder / f"tmux{next(_COUNTER)}", environment)
     # The shell outlives an interrupt at the terminal; the command gets it as ever.
     run = f"cd {shlex.quote(str(folder))}; trap : INT; {shlex.join(words)}"
     shown = f"{run}; echo rc=$?; exec sleep 600"
