@@ -22,10 +22,10 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --durations 15
 	# Live tests mostly wait; what is simulated knows no time and fills the gaps.
-	nice -n 19 $(BIN)/pytest -n auto --patience 10 -m "sim or slow" > $(SIMULATED) 2>&1 & simulated=$$!; \
-	ZT_REQUIRE_PEERS=1 $(BIN)/pytest -n 2 --dist loadfile -m "interop or netns or e2e"; live=$$?; \
+	nice -n 19 $(BIN)/pytest -n auto --patience 10 --durations 15 -m "sim or slow" > $(SIMULATED) 2>&1 & simulated=$$!; \
+	ZT_REQUIRE_PEERS=1 $(BIN)/pytest -n 2 --dist loadfile --durations 15 -m "interop or netns or e2e"; live=$$?; \
 	wait $$simulated; simulated=$$?; cat $(SIMULATED); \
 	test $$live -eq 0 -a $$simulated -eq 0
 

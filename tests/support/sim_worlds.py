@@ -47,10 +47,10 @@ def probed(world: World) -> Probes:
     return probes
 
 
-def run_seed(seed: int) -> Outcome:
+def run_seed(seed: int, shape: Shape | None = None) -> Outcome:
     """Run the world of a seed; an exception of a node is a complaint as well."""
     outcome = Outcome(seed)
-    world = World(seed, Shape())
+    world = World(seed, shape)
     try:
         _run(world, outcome)
     except Exception as error:  # noqa: BLE001 - nothing that the network does may raise
