@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum, unique
 from typing import Final, NamedTuple, Protocol
 
 from ztstack.base.address import Address
 from ztstack.base.entropy import Entropy
-from ztstack.base.frame import EtherType
 from ztstack.base.mac import Mac
+from ztstack.vl2.packet_view import PacketView
 from ztstack.wire.credentials import Capability
 from ztstack.wire.rules import ACCEPT_ALL, Rule, RuleType
 
@@ -21,16 +21,14 @@ _TRUE: Final = 1
 _NEVER: Final = 2
 _ALWAYS: Final = 3
 
-_TCP: Final = 6
-_ICMPV6: Final = 58
-_WITH_PORTS: Final = frozenset((6, 17, 132, 136))
-_EXTENSIONS: Final = frozenset((0, 43, 60, 135))
+_NO_DRAWS: Final[Mapping[int, bool]] = {}
 
 CHARACTERISTIC_INBOUND: Final = 1 << 63
 CHARACTERISTIC_MULTICAST: Final = 1 << 62
 CHARACTERISTIC_BROADCAST: Final = 1 << 61
 CHARACTERISTIC_IP_AUTHENTICATED: Final = 1 << 60
 CHARACTERISTIC_MAC_AUTHENTICATED: Final = 1 << 59
+CHARACTERISTICS_TCP: Final = 0xFFF
 
 
 class FilterFrame(NamedTuple):
@@ -74,7 +72,10 @@ class Outcome(IntEnum):
 
 
 class Tee(NamedTuple):
-    """A copy of `length` bytes for a third node; a watched one wants to be acknowledged."""
+    """A copy of `length` bytes for a third node; a watched one wants to be acknowledged.
+
+    As a rule says it, a length of zero is the whole frame, and any other may be more than it has.
+    """
 
     target: Address
     length: int
@@ -88,6 +89,15 @@ class Evaluation(NamedTuple):
     destination: Address
     tee: Tee | None = None
 
+    def of_size(self, frame: FilterFrame) -> Evaluation:
+        """Return the same with the copy that is to be made of this very frame."""
+        tee = self.tee
+        if tee is None:
+            return self
+        size = len(frame.payload)
+        length = min(tee.length, size) if tee.length else size
+        return self._replace(tee=tee._replace(length=length))
+
 
 class _Context:
     """One frame under evaluation by one list."""
@@ -95,56 +105,35 @@ class _Context:
     __slots__ = (
         "credentials",
         "destination",
+        "draws",
         "entropy",
         "frame",
         "is_super",
         "local",
+        "packet",
         "skip_drop",
         "tee",
-        "walked",
     )
 
     def __init__(
-        self, frame: FilterFrame, local: Address, credentials: Credentials, entropy: Entropy
+        self,
+        frame: FilterFrame,
+        packet: PacketView,
+        local: Address,
+        credentials: Credentials,
+        entropy: Entropy,
+        draws: Mapping[int, bool],
     ) -> None:
         self.frame = frame
+        self.packet = packet
         self.local = local
         self.destination = frame.destination
         self.tee: Tee | None = None
         self.credentials = credentials
         self.entropy = entropy
+        self.draws = draws
         self.is_super = False
         self.skip_drop = False
-        self.walked: tuple[int, int] | bool | None = False
-
-    def walk(self) -> tuple[int, int] | None:
-        """Return the position and number of the protocol in an IPv6 packet, None if it has none."""
-        if isinstance(self.walked, bool):
-            self.walked = walk_ipv6(self.frame.payload)
-        return self.walked
-
-
-def walk_ipv6(payload: bytes) -> tuple[int, int] | None:
-    """Go through the extension headers (section 5.5)."""
-    if len(payload) < 40:
-        return None
-    position, protocol = 40, payload[6]
-    while position <= len(payload):
-        if protocol not in _EXTENSIONS:
-            return position, protocol
-        if position + 8 > len(payload):
-            return None
-        protocol = payload[position]
-        position += 8 * payload[position + 1] + 8
-    return None
-
-
-def _is_ipv4(frame: FilterFrame) -> bool:
-    return frame.ethertype == EtherType.IPV4 and len(frame.payload) >= 20
-
-
-def _is_ipv6(frame: FilterFrame) -> bool:
-    return frame.ethertype == EtherType.IPV6 and len(frame.payload) >= 40
 
 
 def _source(context: _Context, rule: Rule) -> int:
@@ -173,45 +162,34 @@ def _mac_destination(context: _Context, rule: Rule) -> int:
 
 
 def _ipv4(context: _Context, rule: Rule) -> int:
-    frame = context.frame
-    if not _is_ipv4(frame):
+    packet = context.packet
+    if packet.version != 4:
         return _NEVER
     at = 12 if rule.type == RuleType.MATCH_IPV4_SOURCE else 16
-    ip = int.from_bytes(frame.payload[at : at + 4], "big")
+    ip = int.from_bytes(packet.payload[at : at + 4], "big")
     shift = 32 - min(rule.bits, 32)
     return ip >> shift == rule.value >> shift
 
 
 def _ipv6(context: _Context, rule: Rule) -> int:
-    frame = context.frame
-    if not _is_ipv6(frame):
+    packet = context.packet
+    if packet.version != 6:
         return _NEVER
     at = 8 if rule.type == RuleType.MATCH_IPV6_SOURCE else 24
-    ip = int.from_bytes(frame.payload[at : at + 16], "big")
+    ip = int.from_bytes(packet.payload[at : at + 16], "big")
     shift = 128 - min(rule.bits, 128)
     # The address of the rule is not masked: with host bits in it, it never matches.
     return ip >> shift << shift == rule.value
 
 
 def _tos(context: _Context, rule: Rule) -> int:
-    frame = context.frame
-    if _is_ipv4(frame):
-        tos = frame.payload[1]
-    elif _is_ipv6(frame):
-        tos = int.from_bytes(frame.payload[:2], "big") >> 4 & 0xFF
-    else:
-        return _NEVER
-    return rule.low <= tos & rule.mask <= rule.high
+    tos = context.packet.tos()
+    return _NEVER if tos is None else rule.low <= tos & rule.mask <= rule.high
 
 
 def _protocol(context: _Context, rule: Rule) -> int:
-    frame = context.frame
-    if _is_ipv4(frame):
-        return frame.payload[9] == rule.value
-    if _is_ipv6(frame):
-        walked = context.walk()
-        return _NEVER if walked is None else walked[1] == rule.value
-    return _NEVER
+    protocol = context.packet.protocol
+    return _NEVER if protocol is None else protocol == rule.value
 
 
 def _ethertype(context: _Context, rule: Rule) -> int:
@@ -219,85 +197,30 @@ def _ethertype(context: _Context, rule: Rule) -> int:
 
 
 def _icmp(context: _Context, rule: Rule) -> int:
-    frame = context.frame
-    if _is_ipv4(frame):
-        if frame.payload[9] != 1:
-            return _NEVER
-        at = (frame.payload[0] & 0x0F) * 4
-    elif _is_ipv6(frame):
-        walked = context.walk()
-        if walked is None or walked[1] != _ICMPV6:
-            return _NEVER
-        at = walked[0]
-    else:
-        return _NEVER
-    if len(frame.payload) < at + 2 or frame.payload[at] != rule.value:
+    found = context.packet.icmp()
+    if found is None or found[0] != rule.value:
         return _NEVER
     if not rule.compares_code:
         return _ALWAYS
-    return frame.payload[at + 1] == rule.code
+    return found[1] == rule.code
 
 
 def _port(context: _Context, rule: Rule) -> int:
-    frame = context.frame
-    payload = frame.payload
-    offset = 0 if rule.type == RuleType.MATCH_IP_SOURCE_PORT_RANGE else 2
-    if _is_ipv4(frame):
-        at, protocol = (payload[0] & 0x0F) * 4, payload[9]
-    elif _is_ipv6(frame):
-        walked = context.walk()
-        if walked is None:
-            return _NEVER
-        at, protocol = walked
-    else:
+    packet = context.packet
+    if packet.protocol is None:
         return _NEVER
-    if protocol not in _WITH_PORTS or len(payload) <= at + 4:
+    ports = packet.ports()
+    if ports is None:
         return _FALSE
-    port = int.from_bytes(payload[at + offset : at + offset + 2], "big")
-    if port == 0 and frame.ethertype == EtherType.IPV6:
+    port = ports[rule.type != RuleType.MATCH_IP_SOURCE_PORT_RANGE]
+    if port == 0 and packet.version == 6:
         return _FALSE  # zero means "no port" here, and here only
     return rule.low <= port <= rule.high
 
 
-def _sender_ip(context: _Context) -> bytes | bool:
-    """Return the IP address that the sender says it has; a bool is the verdict already."""
-    frame = context.frame
-    payload = frame.payload
-    if _is_ipv4(frame):
-        return payload[12:16]
-    if frame.ethertype == EtherType.ARP and len(payload) >= 28:
-        return payload[14:18]
-    if not _is_ipv6(frame):
-        return False
-    if payload[6] == _ICMPV6 and len(payload) >= 64:
-        if payload[40] == 135:
-            return True
-        if payload[40] == 136:
-            return payload[48:64]
-    return payload[8:24]
-
-
-def _tcp_bits(context: _Context) -> int:
-    frame = context.frame
-    payload = frame.payload
-    if _is_ipv4(frame):
-        if payload[9] != _TCP:
-            return 0
-        at = (payload[0] & 0x0F) * 4
-    elif _is_ipv6(frame):
-        walked = context.walk()
-        if walked is None or walked[1] != _TCP or len(payload) <= walked[0] + 14:
-            return 0
-        at = walked[0]
-    else:
-        return 0
-    flags = payload[at + 12 : at + 14].ljust(2, b"\0")
-    return (flags[0] & 0x0F) << 8 | flags[1]
-
-
 def _characteristics(context: _Context, rule: Rule) -> int:
     frame, mask = context.frame, rule.mask
-    bits = _tcp_bits(context) if mask & 0xFFF else 0
+    bits = context.packet.tcp_bits() if mask & CHARACTERISTICS_TCP else 0
     if frame.inbound:
         bits |= CHARACTERISTIC_INBOUND
     if frame.destination_mac.is_multicast:
@@ -305,7 +228,7 @@ def _characteristics(context: _Context, rule: Rule) -> int:
     if frame.destination_mac.is_broadcast:
         bits |= CHARACTERISTIC_BROADCAST
     if mask & CHARACTERISTIC_IP_AUTHENTICATED:
-        ip = _sender_ip(context)
+        ip = context.packet.sender_ip()
         if isinstance(ip, bytes):
             ip = context.credentials.sender_owns_ip(ip, inbound=frame.inbound)
         bits |= CHARACTERISTIC_IP_AUTHENTICATED if ip else 0
@@ -320,8 +243,14 @@ def _size(context: _Context, rule: Rule) -> int:
     return rule.low <= len(context.frame.payload) <= rule.high
 
 
+def draw(rule: Rule, entropy: Entropy) -> bool:
+    """Let chance decide about a random match."""
+    return int.from_bytes(entropy.take(4), "big") <= rule.value
+
+
 def _random(context: _Context, rule: Rule) -> int:
-    return int.from_bytes(context.entropy.take(4), "big") <= rule.value
+    drawn = context.draws.get(id(rule))
+    return draw(rule, context.entropy) if drawn is None else drawn
 
 
 _COMPARISONS: Final[dict[int, Callable[[int, int, int], bool]]] = {
@@ -365,19 +294,9 @@ def _tag_of_one(context: _Context, rule: Rule) -> int:
 
 
 def _integer(context: _Context, rule: Rule) -> int:
-    payload, bits = context.frame.payload, rule.width_bits
-    size = (bits + 7) // 8
-    # Big-endian integers are read at the end of a window of eight bytes.
-    at = rule.index if rule.is_little_endian else rule.index + 8 - size
-    value = 0
-    if at + size <= len(payload):
-        data = payload[at : at + size]
-        if rule.is_little_endian:
-            value = int.from_bytes(data, "little") >> 8 * size - bits
-        else:
-            value = int.from_bytes(data, "big") & (1 << bits) - 1
-    width = rule.high - rule.low & 0xFFFFFFFF
-    return rule.low <= value <= rule.low + width
+    little = rule.is_little_endian
+    value = context.packet.integer(rule.index, rule.width_bits, little_endian=little)
+    return rule.low <= value <= rule.low + (rule.high - rule.low & 0xFFFFFFFF)
 
 
 _MATCHES: Final[dict[int, Callable[[_Context, Rule], int]]] = {
@@ -470,9 +389,7 @@ def _forward(context: _Context, rule: Rule) -> Outcome | None:
     if rule.type == RuleType.ACTION_REDIRECT:
         context.destination = target
         return Outcome.REDIRECT
-    size = len(frame.payload)
-    length = min(rule.length, size) if rule.length else size
-    context.tee = Tee(target, length, rule.type == RuleType.ACTION_WATCH)
+    context.tee = Tee(target, rule.length, rule.type == RuleType.ACTION_WATCH)
     return None
 
 
@@ -495,7 +412,24 @@ def evaluate(
     entropy: Entropy,
 ) -> Evaluation:
     """Go through one list (section 5.3): strictly from left to right, no precedence."""
-    context = _Context(frame, local, credentials, entropy)
+    packet = PacketView(frame.ethertype, frame.payload)
+    return go_through(rules, frame, packet, local, credentials, entropy).of_size(frame)
+
+
+def go_through(  # noqa: PLR0913, PLR0917 - all that rules can look at
+    rules: Iterable[Rule],
+    frame: FilterFrame,
+    packet: PacketView,
+    local: Address,
+    credentials: Credentials,
+    entropy: Entropy,
+    draws: Mapping[int, bool] = _NO_DRAWS,
+) -> Evaluation:
+    """Do so, but for the size of a copy, which is as the rule says it.
+
+    `draws` has what chance said already, by the identity of the rule.
+    """
+    context = _Context(frame, packet, local, credentials, entropy, draws)
     matched = True
     for rule in rules:
         if not rule.is_action:

@@ -11,8 +11,8 @@ import pytest
 from tests.support.switches import SeededEntropy
 from ztstack.base.address import Address
 from ztstack.base.mac import Mac
-from ztstack.vl2.rule_cache import ENTRIES_LIMIT, SHORT_LIST, RuleCache
-from ztstack.vl2.rules import FilterFrame, evaluate
+from ztstack.vl2.rule_cache import ENTRIES_LIMIT, RANDOM_LIMIT, SHORT_LIST, RuleCache
+from ztstack.vl2.rules import FilterFrame, Outcome, evaluate
 from ztstack.wire.rules import LAYOUTS, Rule, RuleType
 
 LOCAL = Address(0x1111111111)
@@ -100,6 +100,8 @@ def rule(chance: random.Random, number: int) -> Rule:
             value = int.from_bytes(chance.choice(IPS6), "big")
         elif name == "value" and number in (RuleType.MATCH_MAC_SOURCE, RuleType.MATCH_MAC_DEST):
             value = int(chance.choice(MACS))
+        elif number == RuleType.MATCH_RANDOM:
+            value = chance.choice((0, 0xFFFFFFFF, 1 << 31))
         elif name == "value":
             value = chance.choice((0, 1, 6, 8, 17, 58, 0x0800, 0x86DD, 0x0806))
         else:
@@ -115,33 +117,32 @@ def rule(chance: random.Random, number: int) -> Rule:
 
 
 def rules(chance: random.Random, count: int) -> list[Rule]:
-    cached = [
-        n
-        for n in LAYOUTS
-        if n
-        not in (
-            RuleType.MATCH_RANDOM,
-            RuleType.INTEGER_RANGE,
-            RuleType.ACTION_TEE,
-            RuleType.ACTION_WATCH,
-        )
-    ]
-    matches = [number for number in cached if number >= 16]
-    actions = [number for number in cached if number < 16]
+    matches = [number for number in LAYOUTS if number >= 16]
+    actions = [number for number in LAYOUTS if number < 16]
     return [
         rule(chance, chance.choice(matches if chance.random() < 0.75 else actions))
         for _ in range(count)
     ]
 
 
-@pytest.mark.parametrize("seed", range(60))
+class Chance:
+    """Says the same of every rule of one frame."""
+
+    def __init__(self, byte: int) -> None:
+        self._byte = byte
+
+    def take(self, length: int) -> bytes:
+        return bytes((self._byte,)) * length
+
+
+@pytest.mark.parametrize("seed", range(80))
 def test_the_same_as_going_through_the_list(seed: int) -> None:
     chance = random.Random(seed)
     some = rules(chance, chance.choice((SHORT_LIST, 8, 20)))
-    cache, entropy = RuleCache(some), SeededEntropy(1)
+    cache = RuleCache(some)
     certified = Certified(chance.choice((None, 0, 1)))
     for _ in range(400):
-        one = frame(chance)
+        one, entropy = frame(chance), Chance(chance.choice((0, 255)))
         found = cache.evaluate(one, LOCAL, certified, entropy, 1)
         assert found == evaluate(some, one, LOCAL, certified, entropy), one
     assert 0 < len(cache) < 400
@@ -158,14 +159,50 @@ def test_changed_credentials_are_noticed() -> None:
     assert cache.evaluate(one, LOCAL, Certified(0), entropy, 2) != first
 
 
-@pytest.mark.parametrize(
-    "number", [RuleType.MATCH_RANDOM, RuleType.INTEGER_RANGE, RuleType.ACTION_TEE]
-)
-def test_what_changes_from_frame_to_frame_is_not_remembered(number: RuleType) -> None:
-    chance = random.Random(1)
-    cache = RuleCache([rule(chance, number), *rules(chance, 10)])
-    for _ in range(20):
-        cache.evaluate(frame(chance), LOCAL, Certified(1), SeededEntropy(1), 1)
+def flow(number: int, size: int = 100) -> FilterFrame:
+    """Return a frame of one of many flows to one port."""
+    head = bytes.fromhex("4500000000000000400600000a0000010a000002")
+    upper = number.to_bytes(2, "big") + (80).to_bytes(2, "big") + bytes(8) + b"\x50\x10"
+    payload = head + upper + bytes(size)
+    return FilterFrame(False, OTHERS[0], OTHERS[1], MACS[0], MACS[1], 0x0800, payload)
+
+
+def test_flows_that_the_rules_do_not_tell_apart_are_one() -> None:
+    accept = Rule(RuleType.ACTION_ACCEPT)
+    some = [Rule(RuleType.MATCH_IP_DEST_PORT_RANGE, low=20, high=90), *[accept] * SHORT_LIST]
+    cache = RuleCache(some)
+    for number in range(1000, 2000):
+        cache.evaluate(flow(number), LOCAL, Certified(1), SeededEntropy(1), 1)
+    assert len(cache) == 1
+
+
+def test_a_copy_is_of_the_frame_at_hand() -> None:
+    tee = Rule(RuleType.ACTION_TEE, address=int(LOCAL) + 1, length=150)
+    cache = RuleCache([tee, *[Rule(RuleType.ACTION_ACCEPT)] * SHORT_LIST])
+    lengths = []
+    for size in (50, 300):
+        found = cache.evaluate(flow(1, size), LOCAL, Certified(1), SeededEntropy(1), 1)
+        assert found.tee is not None
+        lengths.append(found.tee.length)
+    assert (lengths, len(cache)) == ([50 + 34, 150], 1)
+
+
+def test_chance_is_asked_for_each_frame_and_each_rule() -> None:
+    half = Rule(RuleType.MATCH_RANDOM, value=1 << 31)
+    some = [half, half, Rule(RuleType.ACTION_DROP), *[Rule(RuleType.ACTION_ACCEPT)] * SHORT_LIST]
+    cache, entropy = RuleCache(some), SeededEntropy(1)
+    dropped = sum(
+        cache.evaluate(flow(1), LOCAL, Certified(1), entropy, 1).outcome is Outcome.DROP
+        for _ in range(1000)
+    )
+    assert 200 < dropped < 300
+    assert len(cache) == 4
+
+
+def test_much_chance_is_not_remembered() -> None:
+    half = Rule(RuleType.MATCH_RANDOM, value=1 << 31)
+    cache = RuleCache([*[half] * (RANDOM_LIMIT + 1), Rule(RuleType.ACTION_DROP)])
+    cache.evaluate(flow(1), LOCAL, Certified(1), SeededEntropy(1), 1)
     assert len(cache) == 0
 
 
@@ -175,4 +212,4 @@ def test_the_memory_is_bounded() -> None:
     for number in range(ENTRIES_LIMIT + 500):
         one = frame(chance)._replace(source_mac=Mac(number))
         cache.evaluate(one, LOCAL, Certified(1), SeededEntropy(1), 1)
-    assert len(cache) <= ENTRIES_LIMIT
+    assert 0 < len(cache) <= ENTRIES_LIMIT

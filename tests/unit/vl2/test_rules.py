@@ -22,7 +22,6 @@ from ztstack.vl2.rules import (
     evaluate,
     is_accept_all,
     is_uniform,
-    walk_ipv6,
 )
 from ztstack.wire.credentials import Capability, Ownership, Tag, Thing
 from ztstack.wire.rules import ACCEPT_ALL, Rule, RuleType, decode_rules
@@ -255,9 +254,3 @@ def test_direction_is_a_characteristic(inbound: bool) -> None:
     frame = FRAME._replace(inbound=inbound)
     found = evaluate(rules, frame, Address(3), Ends(), FixedEntropy())
     assert found.outcome is (Outcome.ACCEPT if inbound else Outcome.NO_MATCH)
-
-
-def test_walk_stops_at_the_end() -> None:
-    assert walk_ipv6(b"\x60" + bytes(38)) is None
-    assert walk_ipv6(b"\x60" + bytes(5) + b"\x06" + bytes(33)) == (40, 6)
-    assert walk_ipv6(b"\x60" + bytes(5) + b"\x00" + bytes(33)) is None
