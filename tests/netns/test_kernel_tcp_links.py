@@ -190,6 +190,14 @@ def test_zero_window(pair: Pair, side: str) -> None:
     check(ends, SIZE, SIZE)
 
 
+def test_a_closed_window_does_not_stop_the_other_direction(pair: Pair) -> None:
+    """The kernel reads nothing until we have all that it sends, which takes until after a probe."""
+    slow = Way(rate_mbit=10.0, queue_bytes=100_000, delay_ms=1.0)
+    pair.link.change(slow, slow)
+    late = ("--read-late", "--buffer", "20000")
+    check(pair.kernel_connects(SIZE, SIZE, of_it=late), SIZE, SIZE)
+
+
 @pytest.mark.parametrize(
     ("options", "size"),
     [

@@ -9,14 +9,17 @@ of the project.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import socket
+import struct
 import sys
 import threading
 import time
 from pathlib import Path
 
+_SIOCOUTQ = 0x5411
 LIMIT_S = 60.0
 SLOWEST = 100_000
 """Bytes per second below which a transfer is given up."""
@@ -34,6 +37,8 @@ def exchange(sock: socket.socket, options: argparse.Namespace) -> dict[str, obje
 
     sender = threading.Thread(target=send)
     sender.start()
+    if options.read_late:
+        wait_until_acknowledged(sock, sender)
     began = time.monotonic()
     received, digest = 0, hashlib.sha256()
     while piece := sock.recv(options.read):
@@ -51,6 +56,15 @@ def exchange(sock: socket.socket, options: argparse.Namespace) -> dict[str, obje
         "received_sha256": digest.hexdigest(),
         "seconds": seconds,
     }
+
+
+def wait_until_acknowledged(sock: socket.socket, sender: threading.Thread) -> None:
+    """Wait until the peer has all that is sent, our end of the stream apart."""
+    deadline = time.monotonic() + LIMIT_S
+    while sender.is_alive() or struct.unpack("i", fcntl.ioctl(sock, _SIOCOUTQ, bytes(4)))[0] > 1:
+        if time.monotonic() > deadline:
+            raise TimeoutError("what was sent is not acknowledged")
+        time.sleep(0.01)
 
 
 def prepare(sock: socket.socket, options: argparse.Namespace) -> None:
@@ -73,6 +87,7 @@ def parsed() -> argparse.Namespace:
         mode.add_argument("count", type=int)
         mode.add_argument("--read", type=int, default=1 << 18, help="bytes of one read")
         mode.add_argument("--pause-after", type=int, default=0, help="read nothing for a second")
+        mode.add_argument("--read-late", action="store_true", help="when all sent has arrived")
         mode.add_argument("--buffer", type=int, default=0, help="SO_RCVBUF")
         mode.add_argument("--window", type=int, default=0, help="TCP_WINDOW_CLAMP")
         mode.add_argument("--congestion", help="TCP_CONGESTION")

@@ -16,7 +16,7 @@ from ztstack.base.trace import Tracer
 from ztstack.ip import icmp_errors
 from ztstack.ip.addresses import ALL_NODES, UNSPECIFIED, is_multicast, multicast_mac
 from ztstack.ip.departure import Departure
-from ztstack.ip.icmp_errors import Reported
+from ztstack.ip.icmp_errors import Flow, Reported
 from ztstack.ip.icmp_socket import EchoSocket, TokenBucket
 from ztstack.ip.packets import arp, icmpv4, icmpv6, ipv4
 from ztstack.ip.packets.icmpv4 import Icmpv4Message
@@ -316,16 +316,28 @@ class Arrival:
         """Tell the socket that sent a packet what became of it."""
         flow = reported.flow
         if reported.mtu:
-            self._departure.note_path_mtu(now, flow.remote.ip, reported.mtu)
-            if flow.protocol == ipv4.TCP:
-                mtu = self._departure.mtu_for(now, flow.remote.ip)
-                self._tcp.receive_too_big(now, flow.local, flow.remote, flow.sequence, mtu)
+            self._note_path_mtu(now, flow, reported.mtu)
         elif flow.protocol == ipv4.TCP:
             self._tcp.receive_error(
                 now, flow.local, flow.remote, flow.sequence, reported.error, reported.hard
             )
         elif flow.protocol == ipv4.UDP:
             self._udp.receive_error(flow.local, reported.error)
+
+    def _note_path_mtu(self, now: int, flow: Flow, mtu: int) -> None:
+        """Believe a router that quotes what we may have sent (RFC 5927 section 7)."""
+        local, remote = flow.local, flow.remote
+        if flow.protocol == ipv4.TCP:
+            lowered = self._departure.lowered_mtu(now, remote.ip, mtu)
+            is_ours = self._tcp.receive_too_big(now, local, remote, flow.sequence, lowered)
+        elif flow.protocol == ipv4.UDP:
+            is_ours = self._udp.find(local.ip, local.port) is not None
+        else:
+            is_ours = self._echo.is_waiting_for(remote.ip)
+        if is_ours:
+            self._departure.note_path_mtu(now, remote.ip, mtu)
+        else:
+            self._tracer.drop(Drop.NO_SOCKET, "icmp")
 
     def _may_complain(self, now: int, arrived: _Arrived, port: int) -> bool:
         if not arrived.is_unicast:

@@ -74,11 +74,16 @@ class Departure:
             routes.append(Route(target, bits, via))
         self.routes.set(routes)
 
+    def lowered_mtu(self, now: int, ip: bytes, mtu: int) -> int:
+        """Return the path MTU if a router says `mtu`: never more than before (RFC 8201 4)."""
+        lowest = 576 if len(ip) == 4 else MIN_MTU
+        return min(max(mtu, lowest), self.mtu_for(now, ip))
+
     def note_path_mtu(self, now: int, ip: bytes, mtu: int) -> None:
         """Remember for a while that a router on the way to `ip` said how much fits."""
-        lowest = 576 if len(ip) == 4 else MIN_MTU
-        if mtu < self.mtu:
-            self._path_mtus.set(ip, (max(mtu, lowest), now + PATH_MTU_LIFE_US))
+        lowered = self.lowered_mtu(now, ip, mtu)
+        if lowered < self.mtu_for(now, ip):
+            self._path_mtus.set(ip, (lowered, now + PATH_MTU_LIFE_US))
 
     def mtu_for(self, now: int, ip: bytes) -> int:
         known = self._path_mtus.get(ip)

@@ -90,6 +90,10 @@ class EchoSocket:
             return
         self._events.append(Pong(ip, identifier, sequence, data))
 
+    def is_waiting_for(self, ip: bytes) -> bool:
+        """Tell whether an echo request to `ip` was not answered yet."""
+        return any(asked.ip == ip for asked in self._waiting)
+
     @property
     def has_events(self) -> bool:
         return bool(self._events)

@@ -20,7 +20,7 @@ from ztstack.ip.packets import icmpv4, icmpv6
 from ztstack.ip.packets.arp import REPLY, REQUEST, ArpPacket
 from ztstack.ip.packets.icmpv4 import Icmpv4Message
 from ztstack.ip.packets.icmpv6 import Advertisement, Icmpv6Message, Solicitation
-from ztstack.ip.packets.ipv4 import ICMP, UDP, Ipv4Packet
+from ztstack.ip.packets.ipv4 import ICMP, TCP, UDP, Ipv4Packet
 from ztstack.ip.packets.ipv6 import ICMPV6, Ipv6Packet
 from ztstack.ip.packets.udp import UdpDatagram
 
@@ -444,10 +444,9 @@ def test_too_big_makes_smaller_fragments() -> None:
     wire.settle()
     cause = one.sent[-1].payload
     assert len(cause) == 2028
-    w = Writer()
-    Icmpv4Message(icmpv4.UNREACHABLE, icmpv4.CODE_TOO_BIG, 1400, cause[:28]).encode(w)
-    error = Ipv4Packet(ip("10.0.0.77"), A4, ICMP, w.getvalue())
-    one.interface.receive_frame(wire.now, ipv4_frame(error, one))
+    for mtu in (1400, 1800):
+        # What a path takes does not become more by such a message (RFC 8201 section 4).
+        tell_too_big(one, wire, cause, mtu)
     one.sent.clear()
     sock.send(wire.now, bytes(2000), B4, 53)
     wire.settle()
@@ -458,6 +457,54 @@ def test_too_big_makes_smaller_fragments() -> None:
     sock.send(wire.now, bytes(2000), B4, 53)
     wire.settle()
     assert max(len(frame.payload) for frame in one.sent) == 2028
+
+
+def tell_too_big(host: Host, wire: Wire, cause: bytes, mtu: int) -> None:
+    w = Writer()
+    Icmpv4Message(icmpv4.UNREACHABLE, icmpv4.CODE_TOO_BIG, mtu, cause[:28]).encode(w)
+    error = Ipv4Packet(ip("10.0.0.77"), A4, ICMP, w.getvalue())
+    host.interface.receive_frame(wire.now, ipv4_frame(error, host))
+
+
+def quoted(protocol: int, ports: bytes) -> bytes:
+    """Return the beginning of a packet of 2800 bytes from A to B."""
+    w = Writer()
+    Ipv4Packet(A4, B4, protocol, ports + bytes(2776)).encode(w)
+    return w.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("cause", "is_believed"),
+    [
+        (quoted(UDP, b"\x03\xe8\x00\x35"), True),
+        (quoted(UDP, b"\x03\xe9\x00\x35"), False),
+        (quoted(TCP, b"\x03\xe8\x00\x35" + bytes(4)), False),
+        (quoted(ICMP, b"\x08\x00\x00\x00"), False),
+        (quoted(47, bytes(4)), False),
+    ],
+)
+def test_only_of_what_was_sent_a_path_is_believed_to_be_narrow(
+    cause: bytes, is_believed: bool
+) -> None:
+    """RFC 5927 section 7: who did not see our packets cannot make all of them short."""
+    one, _, wire = pair()
+    sock = one.interface.bind_udp(wire.now, None, 1000)
+    tell_too_big(one, wire, cause, 600)
+    sock.send(wire.now, bytes(2000), B4, 53)
+    wire.settle()
+    assert max(len(frame.payload) for frame in one.sent) == (596 if is_believed else 2028)
+    assert one.tracer.drops == ([] if is_believed else [Drop.NO_SOCKET])
+
+
+def test_a_ping_that_is_too_big_goes_in_fragments() -> None:
+    one, _, wire = pair()
+    one.interface.ping(wire.now, B4, 7, 1, bytes(2000))
+    tell_too_big(one, wire, quoted(ICMP, b"\x08\x00\x00\x00"), 1400)
+    one.interface.ping(wire.now, B4, 7, 2, bytes(2000))
+    wire.settle()
+    assert [len(frame.payload) for frame in one.sent if frame.ethertype == EtherType.IPV4] == [
+        *(2028, 1396, 652)
+    ]
 
 
 def test_errors_about_packets_of_others_are_ignored() -> None:

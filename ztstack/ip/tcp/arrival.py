@@ -78,6 +78,11 @@ def _offset(block: ControlBlock, sequence: int) -> int:
     return block.received.next + _fin_counted(block) + distance(sequence, expected)
 
 
+def _shift(block: ControlBlock, segment: TcpSegment) -> int:
+    """Return the scale of a segment's window; that of a SYN has none (RFC 7323 section 2.2)."""
+    return 0 if segment.flags & Flags.SYN else block.peer_window_shift
+
+
 def _fin_counted(block: ControlBlock) -> int:
     received = block.fin_received
     return 1 if received is not None and block.received.next >= received else 0
@@ -202,8 +207,7 @@ def _establish(block: ControlBlock, now: int, segment: TcpSegment) -> None:
     block.was_established = True
     if block.keepalive is not None:
         block.arm(KEEPALIVE, now + block.keepalive[0])
-    shift = 0 if segment.flags & Flags.SYN else block.peer_window_shift
-    block.peer_window = segment.window << shift
+    block.peer_window = segment.window << _shift(block, segment)
     block.peer_window_max = max(block.peer_window_max, block.peer_window)
     if not block.is_passive:
         # Of a passive one the host tells its listener.
@@ -258,7 +262,7 @@ def _receive_acknowledgement(
         return False
     if ahead < 0:
         return True
-    window = segment.window << block.peer_window_shift
+    window = segment.window << _shift(block, segment)
     duplicate = (
         not ahead and block.in_flight > 0 and not segment.length and window == block.peer_window
     )
@@ -299,19 +303,32 @@ def update_window(
         return
     block.window_from = (sequence, acknowledgement)
     if window != block.peer_window:
-        grew = window > block.peer_window
-        block.peer_window = window
+        before, block.peer_window = block.peer_window, window
         block.peer_window_max = max(block.peer_window_max, window)
-        if grew:
+        if window > before:
             block.timers.stop(PERSIST)
             block.retries = 0
             block.progress_at = now
+            if not before:
+                _reopen(block, now)
             if block.send_next < block.send_end:
                 block.want_output()
-    elif not window:
-        # The peer lives, and its window is still closed: wait on (RFC 9293 section 3.8.6.1).
+    elif not window and not block.closed_by_user:
+        # The peer lives, and its window is still closed: wait on (RFC 9293 section 3.8.6.1), unless
+        # nobody else does (RFC 6429).
         block.retries = 0
         block.progress_at = now
+
+
+def _reopen(block: ControlBlock, now: int) -> None:
+    """Go on where a window was closed: what probed it was refused, and timeouts begin anew."""
+    block.rtt.reset_backoff()
+    if block.in_flight:
+        if block.in_flight == 1:
+            block.flight.lose_until(now)
+            block.must_resend = True
+        block.arm_retransmit(now)
+        block.want_output()
 
 
 def acknowledge(
@@ -415,10 +432,9 @@ def receive_run(
 ) -> None:
     """Take payloads that follow one another and begin at what is expected.
 
-    The caller made sure that the connection is ESTABLISHED, that nothing is out of order, and that
-    all lies in the window. `last` is the last segment's sequence, acknowledgement and window;
-    `stamps` are the first segment's time stamp and the last one's echo. Named by
-    tests/bench/stream.py.
+    The caller made sure that the connection takes runs, and that all lies in the window. `last` is
+    the last segment's sequence, acknowledgement and window; `stamps` are the first segment's time
+    stamp and the last one's echo. Named by tests/bench/stream.py.
     """
     sequence, acknowledgement, window = last
     received = block.received

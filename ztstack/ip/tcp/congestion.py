@@ -209,7 +209,8 @@ class Congestion:
         self._epoch_us = None
         self._saved = None
 
-    def idle(self) -> None:
-        """Forget what the path could carry before a pause (RFC 5681 section 4.1)."""
-        self.window = min(self.window, max(INITIAL_SEGMENTS * self._mss, self.window // 2))
+    def idle(self, timeouts: int) -> None:
+        """Forget half of the window for each timeout that a pause lasted (RFC 5681 section 4.1)."""
+        left = self.window >> min(timeouts, 32)
+        self.window = min(self.window, max(INITIAL_SEGMENTS * self._mss, left))
         self._epoch_us = None

@@ -113,7 +113,8 @@ class Connection(ControlBlock):
             # Tell a sender that was stopped, or nearly so, that it may go on.
             before = self.window_edge - self.received.next
             gained = self.received.free - before
-            if gained >= _WINDOW_UPDATE * self.mss and gained >= before // 2:
+            least = min(_WINDOW_UPDATE * self.mss, self.received.limit // 2)
+            if gained >= least and gained >= before // 2:
                 self.ack_due = self.ack_now = True
                 self.want_output()
         return views

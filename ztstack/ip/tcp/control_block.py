@@ -17,7 +17,7 @@ from ztstack.ip.tcp.receive_buffer import LIMIT, ReceiveBuffer
 from ztstack.ip.tcp.rtt import RttEstimator
 from ztstack.ip.tcp.send_buffer import SendBuffer
 from ztstack.ip.tcp.sequence import MASK, add
-from ztstack.ip.tcp.state import OPENING, State
+from ztstack.ip.tcp.state import OPENING, RECEIVING, State
 
 WINDOW_SHIFT: Final = 7
 WINDOW_LIMIT: Final = LIMIT
@@ -330,6 +330,19 @@ class ControlBlock:
     @property
     def in_flight(self) -> int:
         return self.send_next - self.send_unacknowledged
+
+    @property
+    def empty_at(self) -> int:
+        """Where a segment without data begins: beyond the peer's window it would be dropped.
+
+        That is where the byte is which probes a closed one.
+        """
+        return min(self.send_next, self.send_unacknowledged + self.peer_window)
+
+    @property
+    def takes_runs(self) -> bool:
+        """Whether what follows in order is all that there is to look at."""
+        return self.state in RECEIVING and self.fin_received is None and not self.received.has_gap
 
     @property
     def has_reports(self) -> bool:

@@ -20,7 +20,7 @@ from ztstack.ip.tcp.control_block import (
     ControlBlock,
 )
 from ztstack.ip.tcp.sequence import MASK, add
-from ztstack.ip.tcp.state import SENDING, State
+from ztstack.ip.tcp.state import OPENING, SENDING, State
 
 _ROWS: Final = 6
 """From here on one numpy call is cheaper than sums one by one."""
@@ -71,9 +71,9 @@ def take(block: ControlBlock, now: int, limit: int) -> tuple[SegmentRun | None, 
     if block.state is State.CLOSED or block.state is State.TIME_WAIT:
         if block.state is State.TIME_WAIT and block.ack_due:
             packets.append(_acknowledgement(block))
-    elif block.state in (State.SYN_SENT, State.SYN_RECEIVED):
-        if block.syn_due:
-            packets.append(_syn(block, now))
+    elif block.state in OPENING:
+        if block.syn_due or block.ack_now:
+            packets.append(_syn(block, now) if block.syn_due else _acknowledgement(block))
     else:
         if block.state in SENDING:
             send = _send_spread if block.is_paced else _send
@@ -179,7 +179,7 @@ def _acknowledgement(block: ControlBlock) -> Packet:
         base = block.initial_receive + 1
         edges = [_EDGES.pack(left + base & MASK, right + base & MASK) for left, right in ranges]
         extra = b"".join((bytes((1, 1, 5, 2 + 8 * len(edges))), *edges))
-    return _header(block, block.send_next, b"", _ACK, block.window_field(), extra), b""
+    return _header(block, block.empty_at, b"", _ACK, block.window_field(), extra), b""
 
 
 def _acknowledge(block: ControlBlock, packets: list[Packet]) -> None:
@@ -209,8 +209,10 @@ def _send_spread(block: ControlBlock, now: int, limit: int, packets: list[Packet
 
 def _send(block: ControlBlock, now: int, limit: int, packets: list[Packet]) -> bool:
     """Add segments to `packets`; tell whether there are more that could go."""
-    if not block.in_flight and now - block.last_sent > block.rtt.timeout_us and block.last_sent:
-        block.congestion.idle()
+    if not block.in_flight and block.last_sent:
+        timeouts = (now - block.last_sent) // block.rtt.timeout_us
+        if timeouts:
+            block.congestion.idle(timeouts)
     before, was_idle = block.pipe, not block.in_flight
     more = False
     if block.probe_due:
@@ -276,7 +278,9 @@ def _probe(block: ControlBlock, now: int, packets: list[Packet]) -> None:
         block.tail_end = block.send_next
         block.timers.stop(PROBE_TAIL)
     elif start < block.send_end:
-        # A window that is open, but too small for the rule of half, takes what it can.
+        # A window that is open, but too small for the rule of half, takes what it can; and half of
+        # it is enough from now on.
+        block.peer_window_max = block.peer_window or block.peer_window_max
         size = max(1, min(block.mss, block.peer_window, block.buffer.end - start))
         _advance(block, now, start, start + size, packets)
     else:

@@ -181,7 +181,7 @@ class TcpHost:
                 self._reset(
                     block.local,
                     block.remote,
-                    block.wire_sequence(block.send_next),
+                    block.wire_sequence(block.empty_at),
                     block.wire_acknowledgement(),
                     acknowledges=True,
                 )
@@ -267,6 +267,9 @@ class TcpHost:
             return
         if listener is None or segment.flags & Flags.ACK or not segment.flags & Flags.SYN:
             self._tracer.drop(Drop.NO_SOCKET, "tcp")
+            if listener is not None and not segment.flags & Flags.ACK:
+                # Neither a beginning nor an answer to one (RFC 9293 section 3.10.7.2).
+                return
             if self._reset_gate.allow(now, remote.ip + local.port.to_bytes(2, "big")) or (
                 segment.flags & Flags.SYN
             ):
@@ -408,10 +411,7 @@ class TcpHost:
             return False
         if not is_usual(burst, flow, header, flow_end):
             return False
-        if connection.state is State.ESTABLISHED and not connection.received.has_gap:
-            at = take_run(now, connection, burst, header)
-        else:
-            at = 0
+        at = take_run(now, connection, burst, header) if connection.takes_runs else 0
         for row, length in zip(rows[at:], burst.lengths[at:], strict=True):
             # What is kept of a few odd packets must not keep the arena alive.
             data = memoryview(bytes(view[row + header : row + length]))
@@ -443,15 +443,15 @@ class TcpHost:
 
     def receive_too_big(
         self, now: int, local: Endpoint, remote: Endpoint, sequence: int, mtu: int
-    ) -> None:
-        """Use smaller segments on a connection (RFC 1191, RFC 8201)."""
+    ) -> bool:
+        """Use smaller segments on a connection (RFC 1191, RFC 8201); False if it sent none such."""
         connection = self._find(local, remote)
         if connection is None or not self._is_ours(connection, sequence):
-            self._tracer.drop(Drop.NO_SOCKET, "tcp")
-            return
+            return False
         mss = usable_mss(mtu, len(local.ip))
         if mss < connection.full_mss:
             shrink(connection, now, mss)
+        return True
 
     def _find(self, local: Endpoint, remote: Endpoint) -> Connection | None:
         ports = remote.port.to_bytes(2, "big") + local.port.to_bytes(2, "big")

@@ -10,9 +10,11 @@ from tests.support.tcp_pair import (
     SACK_PERMITTED,
     WINDOW_SCALE,
     Pair,
+    burst_of,
     transfer,
 )
 from ztstack.base.errors import ConnectReset, Drop
+from ztstack.base.frame import EtherType
 from ztstack.base.timers import MILLISECOND, SECOND
 from ztstack.ip.packets.tcp import Flags, TcpSegment
 from ztstack.ip.tcp.arrival import CHALLENGE_US
@@ -174,6 +176,37 @@ def test_a_fin_before_its_data_waits() -> None:
     forged(pair, a, Flags.ACK, data=b"hello")
     assert b"".join(b.read(pair.now, 100)) == b"helloworld"
     assert b.at_eof
+
+
+@pytest.mark.parametrize("bursts", [False, True])
+def test_an_end_that_overtakes_its_data(bursts: bool) -> None:
+    """What fills the gap may come as a run, and leads to the end all the same."""
+    pair = Pair(bursts=bursts)
+    a, b = pair.open()
+    a.write(pair.now, bytes(3 * a.mss))
+    data = taken(pair)
+    a.shutdown(pair.now)
+    deliver(pair, taken(pair))
+    assert (b.state, b.received.next) == (State.ESTABLISHED, 0)
+    deliver(pair, data)
+    assert b.state is State.CLOSE_WAIT
+    b.shutdown(pair.now)
+    pair.run(1 * SECOND)
+    assert (a.state, b.state) == (State.TIME_WAIT, State.CLOSED)
+
+
+def taken(pair: Pair) -> list[bytes]:
+    """Return what side `a` sends now, and lose it."""
+    runs = pair.a.host.take_packets(pair.now, 64)
+    return [header + bytes(body) for run in runs for header, body in run.packets]
+
+
+def deliver(pair: Pair, packets: list[bytes]) -> None:
+    if pair.bursts:
+        assert pair.b.host.receive_burst(pair.now, EtherType.IPV4, burst_of(packets))
+        return
+    for packet in packets:
+        pair.b.host.receive(pair.now, IP_A, IP_B, memoryview(packet)[20:])
 
 
 # Time stamps (RFC 7323), and reports of what came twice (RFC 2883).

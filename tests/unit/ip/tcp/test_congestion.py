@@ -82,14 +82,18 @@ def test_a_timeout_begins_again() -> None:
     assert congestion.threshold == 2 * MSS
 
 
-def test_a_pause_halves_a_large_window_only() -> None:
+def test_each_timeout_of_a_pause_halves_a_large_window() -> None:
     congestion = Congestion(MSS, LIMIT)
     congestion.window = 100 * MSS
-    congestion.idle()
+    congestion.idle(1)
     assert congestion.window == 50 * MSS
-    for _ in range(9):
-        congestion.idle()
+    congestion.idle(2)
+    assert congestion.window == 50 * MSS // 4
+    congestion.idle(1_000_000)
     assert congestion.window == INITIAL_SEGMENTS * MSS
+    congestion.window = 3 * MSS
+    congestion.idle(1)
+    assert congestion.window == 3 * MSS
 
 
 def test_the_segment_size_of_the_peer_sets_the_first_window() -> None:

@@ -7,15 +7,18 @@ from itertools import pairwise
 
 import pytest
 
-from tests.support.tcp_pair import IP_A, MTU, Pair, transfer
+from tests.support.tcp_pair import IP_A, MTU, SACK_PERMITTED, WINDOW_SCALE, Pair, transfer
+from ztstack.base.errors import ConnectReset
 from ztstack.base.timers import MILLISECOND, SECOND
 from ztstack.ip.packets.tcp import Flags, TcpSegment
 from ztstack.ip.tcp.connection import Connection
 from ztstack.ip.tcp.control_block import STAMP_BYTES
 from ztstack.ip.tcp.receive_buffer import FIRST_LIMIT, LIMIT
 from ztstack.ip.tcp.rtt import MAX_US, MIN_US
+from ztstack.ip.tcp.state import State
 
 MSS = MTU - 40 - STAMP_BYTES
+STAMPS = 8
 
 
 def opened(pair: Pair) -> tuple[Connection, Connection]:
@@ -194,6 +197,51 @@ def test_a_window_that_opens_is_used_at_once(lost: bool) -> None:
         received += view
     assert received == data
     assert a.in_flight == 0
+
+
+@pytest.mark.parametrize("stripped", [set(), {SACK_PERMITTED}, {SACK_PERMITTED, STAMPS}])
+@pytest.mark.parametrize("waited_s", [1, 40, 100])
+@pytest.mark.parametrize("rest", [1, 100, 5000])
+def test_what_waited_for_a_window_goes_when_it_opens(
+    stripped: set[int], waited_s: int, rest: int
+) -> None:
+    """The byte that probed it was refused: that is known then, and no timeout has to tell."""
+    pair = Pair(stripped=frozenset(stripped))
+    a, b = opened(pair)
+    while a.peer_window:
+        a.write(pair.now, bytes(min(a.peer_window, 20_000)))
+        pair.run(300 * MILLISECOND)
+    assert a.send_next == a.send_end
+    a.write(pair.now, bytes(rest))
+    pair.run(waited_s * SECOND)
+    b.read(pair.now, LIMIT)
+    pair.run(200 * MILLISECOND)
+    b.read(pair.now, LIMIT)
+    pair.run(200 * MILLISECOND)
+    assert a.in_flight == 0
+    assert b.received.next == a.send_end
+
+
+def test_a_closed_window_does_not_stop_the_other_direction() -> None:
+    """The byte that probes it is beyond it, and an acknowledgement must not be."""
+    pair = Pair(stripped=frozenset({WINDOW_SCALE}))
+    a, b, _ = closed_window(pair)
+    assert (a.peer_window, a.in_flight) == (0, 1)
+    data = data_of(500_000)
+    assert transfer(pair, b, a, data, 5 * SECOND) == data
+    assert a.peer_window == 0
+
+
+def test_a_closed_window_holds_nothing_up_that_its_user_has_left() -> None:
+    """RFC 6429: a peer that never reads cannot keep what was closed for ever."""
+    pair = Pair()
+    a, b, _ = closed_window(pair)
+    a.close(pair.now)
+    pair.run(200 * SECOND)
+    assert [a.state] == [State.FIN_WAIT_1]
+    pair.run(600 * SECOND)
+    assert [a.state] == [State.CLOSED]
+    assert isinstance(b.error, ConnectReset)
 
 
 def test_a_small_window_is_used_whole() -> None:

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from tests.support.tcp_pair import Pair, transfer
+from tests.support.tcp_pair import IP_A, IP_B, Pair, transfer
+from ztstack.base.endpoint import Endpoint
 from ztstack.base.timers import MILLISECOND, SECOND
 from ztstack.ip.packets.tcp import TcpSegment
 from ztstack.ip.tcp import receive_buffer, send_buffer
@@ -195,6 +196,26 @@ def test_a_fast_reader_gets_a_larger_window_and_a_slow_one_does_not() -> None:
     assert b.received.limit == receive_buffer.FIRST_LIMIT
     assert b.received.size < receive_buffer.FIRST_LIMIT
     assert taken < 2 * send_buffer.FIRST_LIMIT
+
+
+@pytest.mark.parametrize("limit", [4096, 8192, 20_000])
+def test_a_buffer_below_a_segment_does_not_wait_for_probes(limit: int) -> None:
+    """A window that was emptied is told, and one that stays small is used as it is."""
+    pair = Pair()
+    for side in (pair.a, pair.b):
+        side.host.set_mtu(pair.now, 10_000)
+    listener = pair.listen()
+    a = pair.a.host.connect(pair.now, Endpoint(IP_A, 50_000), Endpoint(IP_B, 80), 10_000)
+    pair.run(1 * SECOND)
+    b = listener.accept()
+    assert b is not None
+    assert a.full_mss == 9960
+    b.received.bound(limit)
+    data = random.Random(1).randbytes(100 * limit)
+    start = pair.now
+    assert transfer(pair, a, b, data) == data
+    # Two round trips for each window, and some time until the sender knows how small it is.
+    assert pair.now - start < 100 * 4 * pair.delay_us + 1 * SECOND
 
 
 @pytest.mark.parametrize("chunk", [1, 100, 5000])
