@@ -1,8 +1,12 @@
-"""Our TCP against the kernel's, behind a TAP device: both directions at once, also with loss."""
+"""Our TCP against the kernel's, behind a TAP device: both directions at once, also with loss.
+
+ZT_KERNEL_MEGABYTES=200 sends so much each way in place of 20.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,14 +17,15 @@ import pytest
 
 from tests.support.netns import Machine, lan
 from tests.support.peers import required
-from tests.support.tap_host import start
-
-pytestmark = pytest.mark.timeout(120)
+from tests.support.tap_host import LIMIT_S, SLOWEST, start
 
 ROOT = Path(__file__).parents[2]
 PEER = ROOT / "tests" / "support" / "kernel_peer.py"
-SIZE = 20_000_000
+SIZE = int(float(os.environ.get("ZT_KERNEL_MEGABYTES", "20")) * 1e6)
 LOSSY = 3_000_000
+SECONDS = LIMIT_S + SIZE / SLOWEST
+
+pytestmark = pytest.mark.timeout(SECONDS + 60.0)
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def machine() -> Iterator[Machine]:
 
 
 def result_of(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    out, err = process.communicate(timeout=90)
+    out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, err.decode()
     result: dict[str, Any] = json.loads(out)
     return result
@@ -54,7 +59,7 @@ def check(ours: dict[str, Any], kernels: dict[str, Any], size: int) -> None:
 def test_the_kernel_connects(machine: Machine, host: str) -> None:
     ours = start(machine, "serve", "7000", str(SIZE))
     peer = machine.run(
-        [sys.executable, str(PEER), "connect", host, "7000", str(SIZE)], seconds=90.0
+        [sys.executable, str(PEER), "connect", host, "7000", str(SIZE)], seconds=SECONDS
     )
     assert peer.returncode == 0, peer.stderr.decode()
     check(result_of(ours), json.loads(peer.stdout), SIZE)
@@ -65,7 +70,7 @@ def test_we_connect_to_the_kernel(machine: Machine, family: str, tmp_path: Path)
     ready = tmp_path / "ready"
     ours = start(machine, "connect", "7001", str(SIZE), "--family", family, "--ready", str(ready))
     peer = machine.run(
-        [sys.executable, str(PEER), "serve", "7001", str(SIZE), str(ready)], seconds=90.0
+        [sys.executable, str(PEER), "serve", "7001", str(SIZE), str(ready)], seconds=SECONDS
     )
     assert peer.returncode == 0, peer.stderr.decode()
     check(result_of(ours), json.loads(peer.stdout), SIZE)
@@ -75,7 +80,7 @@ def test_one_percent_of_loss_both_ways(machine: Machine) -> None:
     ours = start(machine, "serve", "7002", str(LOSSY))
     lose(machine, "0.01")
     peer = machine.run(
-        [sys.executable, str(PEER), "connect", "10.99.0.2", "7002", str(LOSSY)], seconds=90.0
+        [sys.executable, str(PEER), "connect", "10.99.0.2", "7002", str(LOSSY)], seconds=SECONDS
     )
     assert peer.returncode == 0, peer.stderr.decode()
     check(result_of(ours), json.loads(peer.stdout), LOSSY)

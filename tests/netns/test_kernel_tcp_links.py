@@ -32,6 +32,8 @@ pytestmark = pytest.mark.timeout(SECONDS + 60.0)
 ROOT = Path(__file__).parents[2]
 PEER = ROOT / "tests" / "support" / "kernel_peer.py"
 PORT = "7100"
+FOUR, SIX = "10.77.1.2", "fd77:1::2"
+"""Our addresses on the link."""
 
 WAYS = {
     "loss-1": Way(loss=0.01, delay_ms=2.0),
@@ -71,10 +73,16 @@ class Pair:
             time.sleep(0.01)
 
     def kernel_connects(
-        self, ours: int, kernels: int, *, of_us: tuple[str, ...] = (), of_it: tuple[str, ...] = ()
+        self,
+        ours: int,
+        kernels: int,
+        *,
+        host: str = FOUR,
+        of_us: tuple[str, ...] = (),
+        of_it: tuple[str, ...] = (),
     ) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
-        host = self.start("serve", PORT, str(ours), *of_us)
-        return host, self.kernel("connect", self.link.right, PORT, str(kernels), *of_it)
+        us = self.start("serve", PORT, str(ours), *of_us)
+        return us, self.kernel("connect", host, PORT, str(kernels), *of_it)
 
     def we_connect(
         self, ours: int, kernels: int, *, of_us: tuple[str, ...] = (), of_it: tuple[str, ...] = ()
@@ -119,9 +127,14 @@ def check(
 @pytest.mark.parametrize("weather", WAYS)
 def test_both_directions_at_once(pair: Pair, weather: str) -> None:
     pair.link.change(WAYS[weather], WAYS[weather])
-    check(pair.kernel_connects(SIZE, SIZE), SIZE, SIZE)
+    check(pair.kernel_connects(LARGE, LARGE), LARGE, LARGE)
     counts = pair.link.counts()
     assert counts["there"]["overrun"] == counts["back"]["overrun"] == 0
+
+
+def test_both_directions_of_ipv6(pair: Pair) -> None:
+    pair.link.change(WAYS["everything"], WAYS["everything"])
+    check(pair.kernel_connects(SIZE, SIZE, host=SIX), SIZE, SIZE)
 
 
 @pytest.mark.parametrize("direction", ["there", "back"])
@@ -131,13 +144,15 @@ def test_one_direction_of_a_link_is_bad(pair: Pair, direction: str) -> None:
     check(pair.we_connect(SIZE, SIZE), SIZE, SIZE)
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["told", "silent"])
-def test_the_mtu_changes_in_flight(pair: Pair, told: bool) -> None:
+@pytest.mark.parametrize(
+    ("told", "host"), [(True, FOUR), (True, SIX), (False, FOUR)], ids=["told", "told-6", "silent"]
+)
+def test_the_mtu_changes_in_flight(pair: Pair, told: bool, host: str) -> None:
     """Between the two; where nobody is told, only our side's segments do not come through."""
     limited = Way(rate_mbit=120.0, queue_bytes=200_000, delay_ms=2.0)
     pair.link.change(limited, limited)
-    ends = pair.kernel_connects(LARGE, LARGE)
-    for mtu in (1280, 1400, 900, 0):
+    ends = pair.kernel_connects(LARGE, LARGE, host=host)
+    for mtu in (1280, 1400, 900 if host == FOUR else 1300, 0):
         pair.wait_for(LARGE // 6)
         small = replace(limited, mtu=mtu, silent=not told)
         pair.link.change(limited if not told else small, small)
@@ -209,6 +224,13 @@ def test_a_closed_window_does_not_stop_the_other_direction(pair: Pair) -> None:
 )
 def test_tiny_windows_of_the_kernel(pair: Pair, options: tuple[str, ...], size: int) -> None:
     check(pair.kernel_connects(size, SIZE, of_it=options), size, SIZE)
+
+
+@pytest.mark.parametrize("read", ["1000000", "7"], ids=["tiny", "silly"])
+def test_tiny_windows_of_ours(pair: Pair, read: str) -> None:
+    """Less than three segments fit, and the kernel fills what there is."""
+    ours = ("--buffer", "4096", "--read", read, "--reads", "200")
+    check(pair.kernel_connects(SIZE, 300_000, of_us=ours), SIZE, 300_000)
 
 
 def test_we_read_in_small_pieces(pair: Pair) -> None:

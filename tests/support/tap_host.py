@@ -136,6 +136,8 @@ class TapHost:
         data = memoryview(pattern(count))
         sent, received, digest = 0, 0, hashlib.sha256()
         read_at = 0.0
+        if options.buffer:
+            connection.received.bound(options.buffer)
         deadline = time.monotonic() + LIMIT_S + count / SLOWEST
         while time.monotonic() < deadline:
             if sent < count:
@@ -174,6 +176,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--wan", type=int, default=0)
     parser.add_argument("--read", type=int, default=1 << 20, help="bytes of one read")
     parser.add_argument("--reads", type=int, default=1, help="how many before frames are served")
+    parser.add_argument("--buffer", type=int, default=0, help="what may wait to be read")
     parser.add_argument("--pause-after", type=int, default=0, help="read nothing for a second")
     return parser.parse_args()
 

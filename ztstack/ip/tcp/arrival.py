@@ -95,7 +95,8 @@ def _is_acceptable(block: ControlBlock, segment: TcpSegment) -> bool:
     edge = max(block.window_edge, expected)
     length = segment.length
     if not length:
-        return expected <= start <= edge
+        # Some acknowledge behind the byte with which they probe a closed window.
+        return expected <= start <= max(edge, expected + 1)
     return start < max(edge, expected + 1) and start + length > expected
 
 
