@@ -13,15 +13,17 @@ import pytest
 
 import ztstack
 from tests.support.cli import receive_all
-from tests.support.loopback import BlockingLab, OnLab, ipv4
+from tests.support.loopback import LOOPS, BlockingLab, OnLab, ipv4
 from ztstack.sockets.forwarding import place_of
 
 BIG = hashlib.shake_256(b"forward").digest(3_000_000)
 
 
-@pytest.fixture(scope="module")
-def on_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnLab]:
-    made = OnLab(tmp_path_factory.mktemp("lab"))
+@pytest.fixture(scope="module", params=LOOPS)
+def on_lab(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OnLab]:
+    made = OnLab(tmp_path_factory.mktemp("lab"), request.param)
     yield made
     made.stop()
 
@@ -119,7 +121,7 @@ def test_no_more_than_may_be_open(on_lab: OnLab) -> None:
     async def body(alice: ztstack.Node, bob: ztstack.Node) -> None:
         async with (
             await bob.start_server(reverse) as server,
-            alice.forward("0", (ipv4(bob), server.port), max_connections=1) as forward,
+            alice.forward(0, (ipv4(bob), server.port), max_connections=1) as forward,
         ):
             first_reader, first = await asyncio.open_connection(*forward.address)
             second_reader, _ = await asyncio.open_connection(*forward.address)
@@ -204,8 +206,9 @@ def test_places(text: str | tuple[str, int], place: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "host", "host:", "host:x", "host:0", "host:65536", ":80", "fd00::1:80", ("", 80)]
+    "text",
+    ["", "host", "host:", "host:x", "host:0", "host:65536", ":80", "fd00::1:80", ("", 80), 80],
 )
-def test_no_places(text: str | tuple[str, int]) -> None:
+def test_no_places(text: str | int | tuple[str, int]) -> None:
     with pytest.raises(ztstack.InvalidConfig):
         place_of(text)

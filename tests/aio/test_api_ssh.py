@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import asyncssh
+import pytest
 
 import ztstack
-from tests.support.loopback import OnLab, ipv4
+from tests.support.loopback import LOOPS, OnLab, ipv4
 
 
 class Open(asyncssh.SSHServer):
@@ -23,7 +24,8 @@ async def answer(process: asyncssh.SSHServerProcess[str]) -> None:
     process.exit(3)
 
 
-def test_asyncssh(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loop", LOOPS)
+def test_asyncssh(tmp_path: Path, loop: str) -> None:
     async def body(alice: ztstack.Node, bob: ztstack.Node) -> None:
         key = asyncssh.generate_private_key("ssh-ed25519")
         server = await asyncssh.listen(
@@ -46,7 +48,7 @@ def test_asyncssh(tmp_path: Path) -> None:
         server.close()
         await server.wait_closed()
 
-    on_lab = OnLab(tmp_path)
+    on_lab = OnLab(tmp_path, loop)
     try:
         on_lab(body)
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,28 +11,25 @@ from pathlib import Path
 import pytest
 
 import ztstack
-from tests.support.loopback import Nodes, OnLab, ipv4, ipv6, tls_for, two_nodes
+from tests.support.loopback import LOOPS, Nodes, OnLab, ipv4, ipv6, tls_for, two_nodes
 from ztstack.sockets.duplex import Duplex
 
 
-@pytest.fixture(scope="module")
-def on_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnLab]:
-    made = OnLab(tmp_path_factory.mktemp("lab"))
+@pytest.fixture(scope="module", params=LOOPS)
+def on_lab(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OnLab]:
+    made = OnLab(tmp_path_factory.mktemp("lab"), request.param)
     yield made
     made.stop()
 
 
-def run(folder: Path, body: Nodes, *, uvloop: bool = False) -> None:
+def run(folder: Path, body: Nodes) -> None:
     async def main() -> None:
         async with asyncio.timeout(15), two_nodes(folder) as (alice, bob):
             await body(alice, bob)
 
-    if uvloop:
-        library = importlib.import_module("uvloop")
-        with asyncio.Runner(loop_factory=library.new_event_loop) as runner:
-            runner.run(main())
-    else:
-        asyncio.run(main())
+    asyncio.run(main())
 
 
 class Recorder(asyncio.Protocol):
@@ -114,8 +110,7 @@ async def pair(
     return Pair(client, server, listening)
 
 
-@pytest.mark.parametrize("uvloop", [False, True])
-def test_streams_with_half_close(tmp_path: Path, uvloop: bool) -> None:
+def test_streams_with_half_close(on_lab: OnLab) -> None:
     async def body(alice: ztstack.Node, bob: ztstack.Node) -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             assert writer.get_extra_info("zt_node") == alice.address
@@ -138,7 +133,7 @@ def test_streams_with_half_close(tmp_path: Path, uvloop: bool) -> None:
         with pytest.raises(ConnectionRefusedError):
             await alice.open_connection(ipv4(bob), 7)
 
-    run(tmp_path, body, uvloop=uvloop)
+    on_lab(body)
 
 
 def test_names_of_a_connection(on_lab: OnLab) -> None:
@@ -292,8 +287,7 @@ def test_buffered_protocol(on_lab: OnLab) -> None:
     on_lab(body)
 
 
-@pytest.mark.parametrize("uvloop", [False, True])
-def test_tls_from_the_start(tmp_path: Path, uvloop: bool) -> None:
+def test_tls_from_the_start(on_lab: OnLab, tmp_path: Path) -> None:
     async def body(alice: ztstack.Node, bob: ztstack.Node) -> None:
         tls = tls_for(tmp_path, ipv4(bob))
         both = await pair(alice, bob, tls=(tls.server, tls.client))
@@ -312,7 +306,7 @@ def test_tls_from_the_start(tmp_path: Path, uvloop: bool) -> None:
         with pytest.raises(ztstack.LocalError):
             await alice.open_connection(ipv4(bob), 1, server_hostname="without.ssl")
 
-    run(tmp_path, body, uvloop=uvloop)
+    on_lab(body)
 
 
 def test_tls_begun_in_mid_stream(on_lab: OnLab, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import importlib
 import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -36,14 +37,17 @@ async def two_nodes(folder: Path) -> AsyncIterator[tuple[ztstack.Node, ztstack.N
         yield lab.nodes[0], lab.nodes[1]
 
 
+LOOPS: Final = ("asyncio", "uvloop")
+"""Modules that make event loops."""
+
 Nodes = Callable[[ztstack.Node, ztstack.Node], Awaitable[None]]
 
 
 class OnLab:
     """Runs one test after the other on the same two nodes, to start them only once."""
 
-    def __init__(self, folder: Path) -> None:
-        self._runner = asyncio.Runner()
+    def __init__(self, folder: Path, loop: str = LOOPS[0]) -> None:
+        self._runner = asyncio.Runner(loop_factory=importlib.import_module(loop).new_event_loop)
         self._world = two_nodes(folder)
         self._nodes = self._runner.run(self._enter())
 

@@ -16,7 +16,7 @@ from ztstack.sockets.background import Background
 from ztstack.sockets.blocking_socket import DatagramSocket, ServerSocket, Socket
 from ztstack.sockets.duplex import Duplex
 from ztstack.sockets.extras import load
-from ztstack.sockets.forwarding import MAX_CONNECTIONS, Forward
+from ztstack.sockets.forwarding import MAX_CONNECTIONS, Forward, Named
 from ztstack.sockets.listener import Listener
 from ztstack.sockets.mirror import BACKLOG, CONNECT_TIMEOUT_S
 from ztstack.sockets.ping import TIMEOUT_S, EchoReport
@@ -154,7 +154,7 @@ class BlockingNode:
     @contextmanager
     def forward(
         self,
-        local: str | tuple[str, int],
+        local: Named,
         target: str | tuple[str, int],
         *,
         timeout: float | None = CONNECT_TIMEOUT_S,

@@ -10,7 +10,7 @@ import socket
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import IO, Any, Final, Self, TypeVar, cast
+from typing import IO, Any, Literal, Self, TypeVar, cast, overload
 
 from ztstack.base.errors import Closed
 from ztstack.sockets.background import Background
@@ -23,7 +23,8 @@ Bytes = bytes | bytearray | memoryview
 Name = tuple[str, int]
 T = TypeVar("T")
 
-_MODES: Final = {"r", "w", "rw", "rb", "wb", "rwb", ""}
+_TextMode = Literal["", "r", "w", "rw", "wr"]
+_BinaryMode = Literal["b", "rb", "br", "wb", "bw", "rwb", "rbw", "wrb", "wbr", "brw", "bwr"]
 
 
 class _Blocking(ABC):
@@ -217,6 +218,28 @@ class Socket(_Blocking):
 
     # Files and the end.
 
+    @overload
+    def makefile(
+        self,
+        mode: _TextMode = "r",
+        buffering: int | None = None,
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> io.TextIOWrapper: ...
+
+    @overload
+    def makefile(
+        self,
+        mode: _BinaryMode,
+        buffering: int | None = None,
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[bytes]: ...
+
     def makefile(
         self,
         mode: str = "r",
@@ -225,12 +248,12 @@ class Socket(_Blocking):
         encoding: str | None = None,
         errors: str | None = None,
         newline: str | None = None,
-    ) -> IO[Any]:
+    ) -> IO[str] | IO[bytes]:
         """Return a file over this socket, as `socket.socket.makefile`.
 
         The connection is closed when the socket and all its files are.
         """
-        if mode not in _MODES:
+        if not set(mode) <= {"r", "w", "b"}:
             raise ValueError(f"a mode is made of r, w and b, not {mode!r}")
         self._check_open()
         reads, writes = "r" in mode or "w" not in mode, "w" in mode
@@ -239,7 +262,7 @@ class Socket(_Blocking):
         if buffering == 0:
             if "b" not in mode:
                 raise ValueError("only binary files can be unbuffered")
-            return cast("IO[Any]", raw)
+            return cast("IO[bytes]", raw)
         size = buffering if buffering is not None and buffering > 0 else io.DEFAULT_BUFFER_SIZE
         binary: Any
         if reads and writes:
@@ -249,7 +272,7 @@ class Socket(_Blocking):
         else:
             binary = io.BufferedWriter(raw, size)
         if "b" in mode:
-            return cast("IO[Any]", binary)
+            return cast("IO[bytes]", binary)
         return io.TextIOWrapper(binary, encoding, errors, newline)
 
     def file_closed(self) -> None:

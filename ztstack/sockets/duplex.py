@@ -8,8 +8,9 @@ import ssl
 from typing import Final, Self
 
 from ztstack.base.errors import ConnectReset
-from ztstack.sockets.mirror import Mirror, start_tls
+from ztstack.sockets.mirror import Mirror
 from ztstack.sockets.stream import Stream
+from ztstack.sockets.tls import start_tls
 
 LIMIT: Final = 1 << 20
 

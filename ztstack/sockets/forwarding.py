@@ -20,6 +20,8 @@ _RESET: Final = struct.pack("ii", 1, 0)
 _log = logging.getLogger("ztstack")
 
 Place = tuple[str, int]
+Named = str | int | Place
+"""HOST:PORT, a port alone, or both as a pair."""
 Connect = Callable[
     [Callable[[], asyncio.BaseProtocol], str, int],
     Awaitable[tuple[asyncio.Transport, asyncio.BaseProtocol]],
@@ -35,6 +37,8 @@ class _Half(asyncio.Protocol):
         self._forward = forward
         self.other = other
         self.is_local = other is None
+        self.early = b""
+        """What came before there was another; little, as reading is paused then."""
         self.at_end = False
         self.is_lost = False
 
@@ -49,7 +53,7 @@ class _Half(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         other = self.other
         if other is None:
-            # Nobody is there yet to take what comes.
+            # Nobody is there yet to take what comes. uvloop reads once all the same.
             self.transport.pause_reading()
             self._forward.came(self)
         elif other.is_lost:
@@ -57,6 +61,10 @@ class _Half(asyncio.Protocol):
         else:
             self._forward.halves.add(self)
             other.other = self
+            self.transport.write(other.early)
+            other.early = b""
+            if other.at_end:
+                self.transport.write_eof()
             other.transport.resume_reading()
 
     def reset(self) -> None:
@@ -71,6 +79,9 @@ class _Half(asyncio.Protocol):
         sink = self._sink
         if sink is not None:
             sink.write(data)
+        elif self.other is None:
+            self.early += data
+            self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         self.at_end = True
@@ -114,7 +125,7 @@ class Forward:
     def __init__(
         self,
         connect: Connect,
-        local: str | Place,
+        local: Named,
         target: str | Place,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
@@ -141,8 +152,10 @@ class Forward:
         """Listen; OSError if this machine does not give the port."""
         loop = asyncio.get_running_loop()
         host, port = self._local
-        self._server = await loop.create_server(lambda: _Half(self), host, port)
-        self._address = self._server.sockets[0].getsockname()[:2]
+        server = await loop.create_server(lambda: _Half(self), host, port, start_serving=False)
+        # Whoever comes first must find that the block has begun.
+        self._server, self._address = server, server.sockets[0].getsockname()[:2]
+        await server.start_serving()
         return self
 
     def came(self, half: _Half) -> None:
@@ -192,9 +205,11 @@ class Forward:
                 half.reset()
 
 
-def place_of(place: str | Place, *, zero: bool = False) -> Place:
+def place_of(place: Named, *, zero: bool = False) -> Place:
     """Return (host, port) of HOST:PORT, [IPV6]:PORT, or a port alone; InvalidConfig."""
-    if isinstance(place, str):
+    if isinstance(place, int):
+        host, port = "", place
+    elif isinstance(place, str):
         host, _, digits = place.rpartition(":")
         if not digits.isascii() or not digits.isdigit():
             raise InvalidConfig(f"{place}: is to be HOST:PORT")

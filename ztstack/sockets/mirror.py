@@ -6,7 +6,6 @@ import asyncio
 import ipaddress
 import ssl
 from abc import ABC, abstractmethod
-from asyncio import sslproto
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, Generic, TypeVar
@@ -16,11 +15,12 @@ from ztstack.base.errors import InvalidConfig
 from ztstack.sockets.carrier import Accepting, Carrier, DatagramPort, Releasable
 from ztstack.sockets.datagram import DatagramEndpoint, group_of
 from ztstack.sockets.datagram_transport import DatagramTransport
-from ztstack.sockets.forwarding import MAX_CONNECTIONS, Forward
+from ztstack.sockets.forwarding import MAX_CONNECTIONS, Forward, Named
 from ztstack.sockets.listener import Listener
 from ztstack.sockets.open_sockets import OpenSockets
 from ztstack.sockets.server import Server
 from ztstack.sockets.stream import Stream
+from ztstack.sockets.tls import Tls, streams_loop
 from ztstack.sockets.transport import Facts, StreamTransport
 
 CONNECT_TIMEOUT_S: Final = 30.0
@@ -31,48 +31,6 @@ StreamT = TypeVar("StreamT", bound=Releasable)
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 Address = tuple[str, int]
 Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
-
-
-class _Tls(sslproto.SSLProtocol):
-    """asyncio's TLS, which also works where the loop's own `start_tls` knows only its sockets."""
-
-    def __init__(
-        self,
-        protocol: asyncio.BaseProtocol,
-        context: ssl.SSLContext,
-        waiter: asyncio.Future[None] | None,
-        *,
-        server_side: bool = False,
-        server_hostname: str | None = None,
-        timeouts: tuple[float | None, float | None] = (None, None),
-    ) -> None:
-        self.keep: object = None
-        handshake, shutdown = timeouts
-        super().__init__(
-            asyncio.get_running_loop(),
-            protocol,
-            context,
-            waiter,  # type: ignore[arg-type] # asyncio's own servers pass None
-            server_side,
-            server_hostname,
-            ssl_handshake_timeout=handshake,  # type: ignore[arg-type] # it may be a float
-            ssl_shutdown_timeout=shutdown,
-        )
-
-    def feed(self, data: bytes) -> None:
-        """Take what arrived before TLS had the connection."""
-        view = memoryview(data)
-        while view:
-            buffer = self.get_buffer(len(view))
-            size = min(len(buffer), len(view))
-            buffer[:size] = view[:size]
-            self.buffer_updated(size)
-            view = view[size:]
-
-    def transport(self) -> asyncio.Transport:
-        """Return what the application writes to."""
-        found: asyncio.Transport = self._get_app_transport()  # type: ignore[attr-defined] # 3.11 on
-        return found
 
 
 class LoopMethods(ABC, Generic[StreamT]):
@@ -147,7 +105,7 @@ class LoopMethods(ABC, Generic[StreamT]):
             await asyncio.sleep(0)
             return raw, protocol
         waiter: asyncio.Future[None] = self._carrier.driver.loop.create_future()
-        tls = _Tls(
+        tls = Tls(
             protocol,
             context,
             waiter,
@@ -190,7 +148,7 @@ class LoopMethods(ABC, Generic[StreamT]):
             protocol = protocol_factory()
             if ssl is not None:
                 timeouts = (ssl_handshake_timeout, ssl_shutdown_timeout)
-                protocol = _Tls(protocol, ssl, None, server_side=True, timeouts=timeouts)
+                protocol = Tls(protocol, ssl, None, server_side=True, timeouts=timeouts)
             return self._adopt(stream, protocol)
 
         server = Server(loop, listener, accepted, self._opened)
@@ -211,7 +169,7 @@ class LoopMethods(ABC, Generic[StreamT]):
         timeout: float | None = CONNECT_TIMEOUT_S,
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect and return asyncio's own reader and writer; raises as `create_connection`."""
-        loop = self._carrier.driver.loop
+        loop = streams_loop(self._carrier.driver.loop)
         reader = asyncio.StreamReader(limit=limit, loop=loop)
         transport, protocol = await self.create_connection(
             lambda: asyncio.StreamReaderProtocol(reader, loop=loop),
@@ -229,7 +187,7 @@ class LoopMethods(ABC, Generic[StreamT]):
         self, stream: StreamT, limit: int = READER_LIMIT
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Turn a stream into asyncio's reader and writer; the stream itself is closed by that."""
-        loop = self._carrier.driver.loop
+        loop = streams_loop(self._carrier.driver.loop)
         reader = asyncio.StreamReader(limit=limit, loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         transport = self._adopt(stream, protocol)
@@ -248,7 +206,7 @@ class LoopMethods(ABC, Generic[StreamT]):
         start_serving: bool = True,
     ) -> Server:
         """Listen, and call `client_connected_cb(reader, writer)` for every connection."""
-        loop = self._carrier.driver.loop
+        loop = streams_loop(self._carrier.driver.loop)
 
         def protocol() -> asyncio.StreamReaderProtocol:
             reader = asyncio.StreamReader(limit=limit, loop=loop)
@@ -284,7 +242,7 @@ class LoopMethods(ABC, Generic[StreamT]):
 
     def forward(
         self,
-        local: str | Address,
+        local: Named,
         target: str | Address,
         *,
         timeout: float | None = CONNECT_TIMEOUT_S,
@@ -334,48 +292,6 @@ class Mirror(LoopMethods[Stream]):
 
     @abstractmethod
     async def datagram(self, port: int = 0, host: str | None = None) -> DatagramEndpoint: ...
-
-
-async def start_tls(  # noqa: PLR0913 - as asyncio has it
-    transport: asyncio.Transport,
-    protocol: asyncio.BaseProtocol,
-    context: ssl.SSLContext,
-    *,
-    server_hostname: str | None = None,
-    server_side: bool = False,
-    timeout: float | None = None,
-    early: bytes = b"",
-    keep: object = None,
-) -> asyncio.Transport:
-    """Put a connection under TLS for another protocol, on any event loop.
-
-    The handshake takes `timeout` seconds at most, None means asyncio's 60. `early` is what was
-    received of it already; `keep` lives as long as the connection. Raises ssl.SSLError and
-    ConnectionError.
-    """
-    loop = asyncio.get_running_loop()
-    waiter: asyncio.Future[None] = loop.create_future()
-    tls = _Tls(
-        protocol,
-        context,
-        waiter,
-        server_side=server_side,
-        server_hostname=server_hostname,
-        timeouts=(timeout, None),
-    )
-    tls.keep = keep
-    # What arrives from now on is TLS, and must not come before TLS has begun.
-    transport.pause_reading()
-    transport.set_protocol(tls)
-    loop.call_soon(tls.connection_made, transport)
-    loop.call_soon(tls.feed, early)
-    loop.call_soon(transport.resume_reading)
-    try:
-        await waiter
-    except BaseException:
-        transport.abort()
-        raise
-    return tls.transport()
 
 
 def _client_context(
