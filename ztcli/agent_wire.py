@@ -183,6 +183,8 @@ def node_settings(settings: Settings) -> Values:
     return {
         "--bind-udp": [list(one) for one in settings.bind],
         "--relay": "off" if settings.relay_off else list(settings.relay or ()),
+        "--upstream-proxy": str(settings.upstream_proxy or ""),
+        "--root-hint": [list(one) for one in settings.hints],
         "--moon": [list(one) for one in settings.moons],
         "--multipath and --mp-*": str(multipath) if multipath is not None else "",
         "--port-mapping": settings.port_mapping,

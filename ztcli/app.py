@@ -80,6 +80,7 @@ COMMANDS: Final = {
     "planet": ("ztcli.commands.planet", "planet_app", "Make and show sets of roots."),
     "moon": ("ztcli.commands.moon", "moon_app", "Orbit, list and make moons."),
     "root": ("ztcli.commands.planet", "root_app", "Run a private root."),
+    "relay": ("ztcli.commands.relay", "relay_app", "Run a TCP relay of your own."),
     "lab": ("ztcli.commands.lab", "lab_app", "A root, a controller and a network on this machine."),
     "completion": (
         "ztcli.commands.about",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar, get_args, get_origin, get_type_hints
@@ -17,6 +18,7 @@ from ztcli.boundary import Manner
 from ztcli.config import Config
 from ztcli.environment import Environment
 from ztcli.exit_codes import ExitCode, UsageProblem
+from ztcli.log import level_of, open_log
 from ztcli.options import Common, Settings, foreign, settings
 
 Options = TypeVar("Options")
@@ -52,9 +54,28 @@ class Invocation:
         found = settings(self.common, folder, self.config.names.over(kept))
         if found.authorize and not found.token_file and not self.env.variables.get("ZT_TOKEN"):
             raise UsageProblem("--authorize needs a token: --token-file FILE, or ZT_TOKEN")
+        proxy = found.upstream_proxy
+        if proxy is not None and proxy.password and self.origins["upstream_proxy"] == "flag":
+            raise UsageProblem(
+                "--upstream-proxy shows its password to everybody on this machine",
+                "put the URL into ZT_UPSTREAM_PROXY, or into the config file",
+            )
         for warning in found.warnings:
             self.env.warn(found, f"warning: {warning}")
         return found
+
+    @contextmanager
+    def logged(self) -> Iterator[None]:
+        """Send what is said to where --log-file and --log-format want it."""
+        from ztcli.library_log import told_library
+
+        common, env = self.common, self.env
+        with open_log(common.log_file, common.log_format, env.stderr) as log:
+            self.env = replace(env, log=log)
+            self.manner.log = log if common.log_file is not None else None
+            level = level_of(common.quiet, common.verbose)
+            with told_library(self.env.say, level):
+                yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +146,8 @@ def bind_invocation(
         options = kind(**{key: values.pop(key) for key in own_names})
         note_origins(ctx, values, invocation)
         invocation.learn(Common(**values))
-        return run(invocation, options)
+        with invocation.logged():
+            return run(invocation, options)
 
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     everything = [context, *own, *shared]

@@ -11,6 +11,7 @@ from typing import Final
 
 from ztcli.environment import Environment
 from ztcli.exit_codes import ChildExit, CommandError, ExitCode, OutputClosed
+from ztcli.log import Log
 
 # By name, so that no engine has to be loaded to know what its errors mean; the most special
 # class of an exception that stands here decides.
@@ -61,6 +62,7 @@ class Manner:
     json: bool = False
     trace: bool = False
     silent: bool = False
+    log: Log | None = None
 
 
 def code_of(error: BaseException) -> ExitCode:
@@ -102,9 +104,13 @@ def _tell(env: Environment, manner: Manner, error: BaseException) -> int:
     code = code_of(error)
     if manner.trace:
         env.say("".join(traceback.format_exception(error)).rstrip())
-    if isinstance(error, OutputClosed | KeyboardInterrupt) or manner.silent:
+    if isinstance(error, OutputClosed | KeyboardInterrupt):
         return code
     message, hint = words_of(error, code)
+    if manner.log is not None:
+        manner.log.write(f"{message} [ZT-E{int(code):03}]", "error")
+    if manner.silent:
+        return code
     if manner.json:
         record: dict[str, object] = {"v": 1, "type": "error", "code": int(code), "error": message}
         if hint:

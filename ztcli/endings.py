@@ -92,6 +92,7 @@ _OWN: Final[Mapping[str, tuple[Code, ...]]] = {
     "planet": _STATE,
     "proxy": (*_SERVING, Code.CANNOT_READ),
     "root": (*_NODE, Code.PORT_IN_USE),
+    "relay": (Code.PORT_IN_USE, Code.TIMED_OUT),
     "run": (*_MEMBER, Code.CANNOT_READ),
     "ssh": (*_REACHING, Code.CONNECTION_LOST),
     "status": _NODE,

@@ -99,8 +99,13 @@ class StackEngine:
                 insecure_state=settings.insecure_state,
                 relay=relay,
                 force_relay=settings.relay is not None,
+                proxy=proxy_of(settings),
                 port_mapping=settings.port_mapping,
                 moons=moons_of(settings),
+                hints=tuple(
+                    (ztstack.Address(node), _endpoint(host, port))
+                    for node, host, port in settings.hints
+                ),
                 multipath=multipath_of(settings),
                 capture=ztstack.CaptureFiles(settings.pcap, settings.pcap_wire),
                 progress=self._progress.tried,
@@ -294,6 +299,14 @@ def multipath_of(settings: Settings) -> ztstack.Multipath | None:
         bind=tuple(ipaddress.ip_address(ip).packed for ip in wanted.bind),
         warmup_root=wanted.warmup_root,
     )
+
+
+def proxy_of(settings: Settings) -> ztstack.UpstreamProxy | None:
+    """Return the proxy that leads to the relay."""
+    found = settings.upstream_proxy
+    if found is None:
+        return None
+    return ztstack.UpstreamProxy(found.scheme, found.host, found.port, found.user, found.password)
 
 
 def relay_of(settings: Settings) -> ztstack.Endpoint | None:

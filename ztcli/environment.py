@@ -11,6 +11,7 @@ from typing import TextIO
 
 from ztcli.engine import Engine
 from ztcli.exit_codes import CommandError, ExitCode, OutputClosed
+from ztcli.log import Log
 from ztcli.options import Settings
 
 EngineFactory = Callable[["Environment", Settings], Engine]
@@ -27,6 +28,7 @@ class Environment:
     stdout: int = 1
     stderr: TextIO = field(default_factory=lambda: sys.stderr)
     handle_signals: bool = True
+    log: Log | None = None
 
     @classmethod
     def of_process(cls, engine_factory: EngineFactory) -> Environment:
@@ -53,8 +55,14 @@ class Environment:
     def stderr_is_terminal(self) -> bool:
         return self.stderr.isatty()
 
-    def say(self, line: str) -> None:
-        """Write a line about the result to stderr; a closed stderr is no reason to fail."""
+    def say(self, line: str, level: str = "info") -> None:
+        """Write a line about the result to stderr; a closed stderr is no reason to fail.
+
+        With --log-file it goes there instead.
+        """
+        if self.log is not None:
+            self.log.write(line, level)
+            return
         try:
             self.stderr.write(line + "\n")
             self.stderr.flush()
@@ -63,7 +71,7 @@ class Environment:
 
     def warn(self, settings: Settings, line: str) -> None:
         if settings.quiet < 1:
-            self.say(line)
+            self.say(line, "warning" if line.startswith("warning:") else "info")
 
     def print(self, text: str) -> None:
         """Write a result and a newline to stdout, at once and whole."""

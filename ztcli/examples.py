@@ -245,6 +245,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "zt proxy --listen 127.0.0.1:0 --ready-file ready",
         "zt proxy --listen 0.0.0.0:1080 --auth-file users",
     ),
+    "relay run": (
+        "zt relay run",
+        "zt relay run --listen 192.0.2.10:443 --max-conns 100",
+    ),
     "root run": (
         "zt root run --state root --planet planet",
         "zt root run --state root --planet planet --bind-udp 192.0.2.10:9993",

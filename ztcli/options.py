@@ -143,7 +143,10 @@ class Common:
             rich_help_panel=_NODE,
         ),
     ] = None
-    root_hint: Annotated[Texts, typer.Option("--root-hint", hidden=True)] = None
+    root_hint: Annotated[
+        Texts,
+        typer.Option("--root-hint", metavar="ID@IP:PORT", help="Try a root or peer there too."),
+    ] = None
     relay: Annotated[
         Text,
         typer.Option(
@@ -161,7 +164,14 @@ class Common:
             rich_help_panel=_NODE,
         ),
     ] = None
-    upstream_proxy: Annotated[Text, typer.Option("--upstream-proxy", hidden=True)] = None
+    upstream_proxy: Annotated[
+        Text,
+        typer.Option(
+            "--upstream-proxy",
+            metavar="URL",
+            help="A proxy on the way to the TCP relay: http://HOST:PORT or socks5h://.",
+        ),
+    ] = None
     authorize: Annotated[
         Flag,
         typer.Option("--authorize", help="Let this node in, by the controller's interface."),
@@ -174,8 +184,12 @@ class Common:
         Text,
         typer.Option("--controller", metavar="URL", help="Where it is; default: Central."),
     ] = None
-    log_file: Annotated[Text, typer.Option("--log-file", hidden=True)] = None
-    log_format: Annotated[Text, typer.Option("--log-format", hidden=True)] = None
+    log_file: Annotated[
+        Text, typer.Option("--log-file", metavar="PATH", help="What stderr would be told.")
+    ] = None
+    log_format: Annotated[
+        Text, typer.Option("--log-format", metavar="KIND", help="text or json.")
+    ] = None
     pcap: Annotated[
         Text,
         typer.Option("--pcap", metavar="FILE", help="Capture the frames of the networks."),
@@ -219,6 +233,8 @@ class Settings:
     bind: tuple[tuple[str, int], ...] = ()
     relay: tuple[str, int] | None = None
     relay_off: bool = False
+    upstream_proxy: parsing.Proxy | None = None
+    hints: tuple[tuple[int, str, int], ...] = ()
     port_mapping: bool = False
     moons: tuple[tuple[int, int], ...] = ()
     timeout: float | None = None
@@ -260,7 +276,6 @@ class Settings:
 def settings(common: Common, default_state: Path, names: Names | None = None) -> Settings:
     """Check the options against one another; nothing is loaded and nothing is sent."""
     names = names or Names()
-    _check_not_built(common)
     _check_words(common)
     stack = parsing.stack(common.stack) if common.stack is not None else "managed"
     warnings = []
@@ -295,6 +310,8 @@ def settings(common: Common, default_state: Path, names: Names | None = None) ->
         bind=tuple(parsing.physical(text) for text in common.texts("bind_udp")),
         relay=parsing.relay(common.relay) if common.relay else None,
         relay_off=(common.relay or "").lower() == "off",
+        upstream_proxy=_upstream_proxy(common),
+        hints=tuple(parsing.root_hint(text) for text in common.texts("root_hint")),
         port_mapping=bool(common.port_mapping),
         moons=tuple(parsing.moon(text) for text in common.texts("moon")),
         timeout=parsing.duration(common.timeout) if common.timeout is not None else None,
@@ -337,18 +354,12 @@ def _check_words(common: Common) -> None:
             raise UsageProblem(f"{name} is {', '.join(allowed)}, not {value!r}")
 
 
-_NOT_BUILT: Final = {
-    "root_hint": "--root-hint",
-    "upstream_proxy": "--upstream-proxy",
-    "log_file": "--log-file",
-    "log_format": "--log-format",
-}
-
-
-def _check_not_built(common: Common) -> None:
-    for name, option in _NOT_BUILT.items():
-        if getattr(common, name):
-            raise UsageProblem(f"{option} is not built yet")
+def _upstream_proxy(common: Common) -> parsing.Proxy | None:
+    if common.upstream_proxy is None:
+        return None
+    if (common.relay or "").lower() == "off":
+        raise UsageProblem("--upstream-proxy leads to the TCP relay, and --relay is off: choose")
+    return parsing.upstream_proxy(common.upstream_proxy)
 
 
 def _multipath(common: Common) -> Multipath | None:
@@ -371,7 +382,8 @@ def _multipath(common: Common) -> Multipath | None:
 
 
 OF_MANAGED: Final = (
-    *("planet", "identity_file", "moon", "pcap", "pcap_wire", "port_mapping", "multipath"),
+    *("planet", "identity_file", "moon", "root_hint", "upstream_proxy", "port_mapping"),
+    *("pcap", "pcap_wire", "multipath"),
     *("mp_bond", "mp_udp_sockets", "mp_udp_ports", "mp_warmup_root", "mp_bind"),
 )
 OF_OVERLAY: Final = ("transport", "udp_port", "advertise", "peer", "map_ip")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from ztcli.exit_codes import UsageProblem
 
@@ -247,6 +248,34 @@ def relay(text: str) -> tuple[str, int] | None:
     return host_port(rest.rstrip("/"))
 
 
+_PROXY_PORTS: Final = {"http": 8080, "socks5": 1080, "socks5h": 1080}
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy of this side, on the way to the TCP relay."""
+
+    scheme: str
+    host: str
+    port: int
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+
+def upstream_proxy(text: str) -> Proxy:
+    """Read a proxy's URL; what is said of a wrong one never shows its password."""
+    try:
+        url = urlsplit(text)
+        scheme = url.scheme.lower()
+        number = url.port or _PROXY_PORTS.get(scheme, 0)
+    except ValueError:
+        url, scheme, number = urlsplit(""), "", 0
+    if scheme not in _PROXY_PORTS or not url.hostname or url.path.strip("/") or url.query:
+        raise UsageProblem("--upstream-proxy is http://HOST:PORT or socks5h://HOST:PORT")
+    names = unquote(url.username or ""), unquote(url.password or "")
+    return Proxy(scheme, url.hostname, number, *names)
+
+
 def moon(text: str) -> tuple[int, int]:
     """Read `ID[@SEED]` of a moon; its id is by convention the address of a root, its seed."""
     name, at, seed = text.partition("@")
@@ -264,6 +293,19 @@ def overlay_peer(text: str) -> OverlayPeer:
         raise UsageProblem(f"a peer is NODEID@IP:PORT, not {text!r}")
     host, number = host_port(where)
     return OverlayPeer(node_id(node), host, number)
+
+
+def root_hint(text: str) -> tuple[int, str, int]:
+    """Read `ID@IP:PORT`, where a root or a peer may be; a name would be asked of the system."""
+    node, at, where = text.partition("@")
+    if not at:
+        raise UsageProblem(f"--root-hint is ID@IP:PORT, not {text!r}")
+    host, number = host_port(where)
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise UsageProblem(f"--root-hint is ID@IP:PORT, and {host!r} is no IP address") from None
+    return node_id(node), host, number
 
 
 def ip_mapping(text: str) -> tuple[str, int]:

@@ -9,6 +9,8 @@ from ztstack.aio.entropy import SystemEntropy
 from ztstack.aio.kept_networks import KeptNetwork, forget_network, kept_networks
 from ztstack.aio.moons import MoonFiles, parse_moon
 from ztstack.aio.netcheck import NetReport
+from ztstack.aio.planet import parse_planet
+from ztstack.aio.relay_server import RelayServer
 from ztstack.aio.roles import (
     ControllerService,
     Lab,
@@ -18,9 +20,10 @@ from ztstack.aio.roles import (
     keep_identity,
     root_config,
 )
-from ztstack.aio.service import NodeConfig, parse_planet
+from ztstack.aio.service import NodeConfig
 from ztstack.aio.status import NetworkReport, NodeStatus, PeerReport
 from ztstack.aio.storage import read_identity
+from ztstack.aio.upstream_proxy import UpstreamProxy
 from ztstack.base.address import Address
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import (
@@ -105,6 +108,7 @@ __all__ = [
     "Offline",
     "PeerReport",
     "PortInUse",
+    "RelayServer",
     "RemoteError",
     "Server",
     "ServerSocket",
@@ -114,6 +118,7 @@ __all__ = [
     "Stream",
     "SystemEntropy",
     "Unreachable",
+    "UpstreamProxy",
     "ZtError",
     "__version__",
     "address_pools",

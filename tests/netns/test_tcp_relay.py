@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from tests.support.netns import Machine
 from tests.support.peers import required
 from tests.support.site import Site, site
-from tests.support.zt_process import ROOT, Zt, environment
+from tests.support.zt_process import Zt, environment
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -53,20 +52,13 @@ def network(world: Site) -> str:
 def relay(world: Site) -> Iterator[Machine]:
     """A machine that runs a relay."""
     machine = world.lan.machine("relay")
-    argv = (sys.executable, "-m", "tests.support.tcp_relay_server", machine.address)
-    process = subprocess.Popen(
-        [*machine.wrap, *argv, str(RELAY_PORT)],
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-        env=environment(),
-    )
+    zt = Zt(machine, world.folder / "relay" / "state")
+    running = zt.start("relay", "run", "--listen", f"{machine.address}:{RELAY_PORT}")
     try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
+        running.ready()
         yield machine
     finally:
-        process.kill()
-        process.communicate()
+        running.stop()
 
 
 def blocked(world: Site, label: str) -> Machine:
@@ -149,3 +141,42 @@ def test_silence_of_udp_is_noticed(world: Site, inside: Zt, relay: Machine) -> N
     )
     assert done.returncode == 0, done.stderr.decode()
     assert 3.0 <= float(done.stdout) < 6.0
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5h"])
+def test_only_a_proxy_leads_out(
+    world: Site, network: str, relay: Machine, scheme: str, tmp_path: Path
+) -> None:
+    """A machine that may talk to a proxy, by TCP, and to nobody else."""
+    gate = world.node(f"gate-{scheme}", network)
+    users = tmp_path / "users"
+    users.write_text("worker:let me out\n")
+    listen = f"{gate.machine.address}:3128"
+    words = ("--listen", listen, "--auth-file", str(users), "--direct", "--allow-ports", "443")
+    gate.start("proxy", *words).ready()
+    listener = world.node("beyond", network).start("listen", "7003", "--mode", "http")
+    ip = address_of(listener.ready())
+    caged = world.lan.machine(f"caged-{scheme}")
+    with required():
+        only = ("-p", "tcp", "-d", gate.machine.address, "--dport", "3128", "-j", "ACCEPT")
+        caged.command("iptables", "-A", "OUTPUT", *only)
+        caged.command("iptables", "-A", "OUTPUT", "-j", "DROP")
+    zt = world.node(f"caged-{scheme}", network, caged)
+    config = tmp_path / "config.toml"
+    config.write_text(f'upstream_proxy = "{scheme}://worker:let%20me%20out@{listen}"\n')
+    zt.options += ("--config", str(config), "--relay", f"tcp://{relay.address}:{RELAY_PORT}")
+    done = zt.run("call", f"http://{ip}:7003/", seconds=30.0)
+    assert (done.returncode, done.stdout) == (0, b"ok\n"), done.stderr.decode()
+
+
+def test_a_proxy_that_refuses(world: Site, network: str, relay: Machine, tmp_path: Path) -> None:
+    gate = world.node("stern", network)
+    gate.start("proxy").ready()
+    config = tmp_path / "config.toml"
+    config.write_text('upstream_proxy = "http://127.0.0.1:1080"\n')
+    zt = world.node("turned-away", network, gate.machine)
+    zt.options += ("--config", str(config), "--relay", f"tcp://{relay.address}:{RELAY_PORT}")
+    done = zt.run("--join-timeout", "3s", "join", "--once", seconds=30.0)
+    told = done.stderr.decode()
+    assert done.returncode == 80, told
+    assert "is not reached through http://127.0.0.1:1080" in told

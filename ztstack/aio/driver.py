@@ -10,6 +10,7 @@ from ztstack.aio.capture import CaptureFiles, FrameCapture, WireCapture
 from ztstack.aio.clock import Clock
 from ztstack.aio.tcp_relay import RelayClient, TcpRelay
 from ztstack.aio.udp import UdpSockets
+from ztstack.aio.upstream_proxy import UpstreamProxy
 from ztstack.base.datagram import ALL_SOCKETS, Datagram
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.timers import earliest
@@ -51,9 +52,9 @@ class Driver:
         assert self._node is not None
         return self._node
 
-    def use_relay(self, client: RelayClient) -> None:
+    def use_relay(self, client: RelayClient, proxy: UpstreamProxy | None = None) -> None:
         """Give what this client wants to a TCP relay, beside UDP or instead of it."""
-        self.relay = TcpRelay(self.loop, client, self, self.now)
+        self.relay = TcpRelay(self.loop, client, self, self.now, proxy)
         self.relay.on_connected = self._relay_connected
 
     def _relay_connected(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -56,6 +56,13 @@ class LocalConf:
         if not self.unused_interfaces:
             return self.physical
         return replace(self.physical, unused=subnets_of(self.unused_interfaces))
+
+    def hinted(self, hints: Iterable[tuple[Address, Endpoint]]) -> LocalConf:
+        """Return this with more addresses at which peers are worth a try."""
+        merged = dict(self.physical.hints)
+        for address, endpoint in hints:
+            merged[address] = (endpoint, *merged.get(address, ()))
+        return replace(self, physical=replace(self.physical, hints=merged))
 
     def bond_settings(self, wanted: Multipath | None) -> BondSettings | None:
         """Return what a program wants of its bonds and the file says of them; None if nothing."""

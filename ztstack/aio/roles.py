@@ -15,7 +15,8 @@ from ztstack.aio.controller_store import FileStore
 from ztstack.aio.entropy import SystemEntropy
 from ztstack.aio.identity_worker import generate_identity
 from ztstack.aio.moons import MoonFiles
-from ztstack.aio.service import NodeConfig, Service, parse_planet
+from ztstack.aio.planet import parse_planet
+from ztstack.aio.service import NodeConfig, Service
 from ztstack.aio.storage import Storage, write_atomically
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import IdentityError, InvalidConfig

@@ -23,6 +23,7 @@ from ztstack.aio.local_conf import LocalConf, read_local_conf
 from ztstack.aio.moons import KeptWorlds
 from ztstack.aio.netcheck import NetReport, net_report
 from ztstack.aio.network_conf import read_network_conf
+from ztstack.aio.planet import parse_planet
 from ztstack.aio.portmap import PortMapping, UpnpGateway, check_installed
 from ztstack.aio.report import node_status, offline
 from ztstack.aio.routes import Routes
@@ -30,13 +31,13 @@ from ztstack.aio.status import NodeStatus
 from ztstack.aio.storage import Storage
 from ztstack.aio.tcp_relay import DEFAULT_RELAY, RelayClient, choose_relay
 from ztstack.aio.udp_bindings import open_bound, open_multipath, open_usual
+from ztstack.aio.upstream_proxy import UpstreamProxy
 from ztstack.base.address import Address
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import (
     AccessDenied,
     AuthenticationRequired,
     Closed,
-    DecodeError,
     IdentityError,
     InvalidConfig,
     NameNotResolved,
@@ -78,14 +79,15 @@ _log.addHandler(logging.NullHandler())
 class NodeConfig:
     """What a node is to be; everything has a default.
 
-    `state` is a directory, None means nothing is kept. `planet` is a world file's content, None
-    means the one in the state directory, else the official one. `lab` allows loopback paths; None
-    means that the planet decides: one with loopback endpoints only is a lab. `root` and
-    `controller` add those roles. `port_mapping` asks the router for a port. `relay` is a TCP relay
-    for the case that UDP is blocked, None means never; `force_relay` leaves UDP out. The default
-    relay serves the official planet only: nobody else's is to be told who talks to whom. `moons`
-    are ids to orbit, each with the address of a root that has it. `multipath` uses several paths to
-    a peer at once; None means that `local.conf` decides. `capture` names files for what passes.
+    `state` is a directory, None means nothing is kept. `planet` is a world file's content; None is
+    the one in the state directory, else the official one. `lab` allows loopback paths; None lets
+    the planet decide: one with loopback endpoints only is a lab. `root` and `controller` add those
+    roles. `port_mapping` asks the router for a port. `relay` is a TCP relay for where UDP is
+    blocked, None means never; `force_relay` leaves UDP out, and `proxy` is how the relay is
+    reached. The default relay serves the official planet only: nobody else's is to be told who
+    talks to whom. `moons` are ids to orbit, each with the address of a root that has it.
+    `multipath` uses several paths to a peer at once; None lets `local.conf` decide. `hints` say
+    where roots and peers are worth a try. `capture` names files for what passes.
     """
 
     networks: tuple[NetworkId, ...] = ()
@@ -100,8 +102,10 @@ class NodeConfig:
     port_mapping: bool = False
     relay: Endpoint | None = DEFAULT_RELAY
     force_relay: bool = False
+    proxy: UpstreamProxy | None = None
     moons: tuple[tuple[int, Address], ...] = ()
     multipath: Multipath | None = None
+    hints: tuple[tuple[Address, Endpoint], ...] = ()
     capture: CaptureFiles = field(default_factory=CaptureFiles)
     progress: Callable[[int], None] | None = field(default=None, compare=False)
 
@@ -110,19 +114,6 @@ class SocketOwner(Protocol):
     """What stands above one socket of the IP stack."""
 
     def socket_event(self, event: SocketEvent) -> None: ...
-
-
-def parse_planet(data: bytes) -> World:
-    """Read a planet file; InvalidConfig says what is wrong with it."""
-    try:
-        world = World.parse(data)
-    except DecodeError as error:
-        raise InvalidConfig(f"not a planet file: {error}") from None
-    if not world.is_planet or not world.id:
-        raise InvalidConfig("not a planet file: it holds a moon, or has no id")
-    if not world.roots:
-        raise InvalidConfig("not a usable planet file: it names no roots")
-    return world
 
 
 class Service:
@@ -155,7 +146,7 @@ class Service:
         """Load or make the identity, bind the sockets, and say hello to the roots."""
         if self.config.port_mapping:
             check_installed()
-        self._local_conf = read_local_conf(self.config.state)
+        self._local_conf = read_local_conf(self.config.state).hinted(self.config.hints)
         if self._storage is not None:
             self._storage.open()
         try:
@@ -200,7 +191,7 @@ class Service:
         )
         relay = choose_relay(relay, world, forced=forced)
         if relay is not None:
-            driver.use_relay(RelayClient(now, relay, forced=forced))
+            driver.use_relay(RelayClient(now, relay, forced=forced), self.config.proxy)
         bonds = self._local_conf.bond_settings(self.config.multipath)
         if bonds is not None:
             node.use_bonds(now, bonds, Routes(driver.udp))

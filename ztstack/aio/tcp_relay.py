@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from ztstack.aio.udp import Receiver
+from ztstack.aio.upstream_proxy import UpstreamProxy, open_through
 from ztstack.base.datagram import ALL_SOCKETS, Datagram
 from ztstack.base.endpoint import Endpoint, Scope
 from ztstack.base.errors import DecodeError, InvalidConfig
@@ -41,9 +42,9 @@ LONGEST: Final = 2047
 GREETING: Final = bytes.fromhex("170303 0004 01 0e 0001")
 """The first message: version 1.14.0, revision 1."""
 
-_RECORD: Final = b"\x17\x03\x03"
-_HEAD: Final = struct.Struct("!3sH")
-_TO_IPV4: Final = struct.Struct("!3sHB4sH")
+RECORD: Final = b"\x17\x03\x03"
+HEAD: Final = struct.Struct("!3sH")
+TO_IPV4: Final = struct.Struct("!3sHB4sH")
 _ADDRESS_BYTES: Final = {4: 4, 6: 16}
 _NO_ADDRESS: Final = 0
 _GREETING_BYTES: Final = 4
@@ -134,7 +135,7 @@ class RelayClient:
             if not SHORTEST <= size <= LONGEST or len(out) >= QUEUE_BYTES:
                 self.dropped += 1
                 continue
-            out += _TO_IPV4.pack(_RECORD, 7 + size, 4, remote.ip, remote.port)
+            out += TO_IPV4.pack(RECORD, 7 + size, 4, remote.ip, remote.port)
             out += piece
 
     def _is_wanted(self, now: int) -> bool:
@@ -215,14 +216,14 @@ class RelayClient:
         pieces: list[tuple[Endpoint, bytes]] = []
         at = 0
         try:
-            while len(whole) - at >= _HEAD.size:
-                record, size = _HEAD.unpack_from(whole, at)
-                if record != _RECORD:
+            while len(whole) - at >= HEAD.size:
+                record, size = HEAD.unpack_from(whole, at)
+                if record != RECORD:
                     raise DecodeError("not a record of a relay")
-                end = at + _HEAD.size + size
+                end = at + HEAD.size + size
                 if end > len(whole):
                     break
-                piece = _decode(whole[at + _HEAD.size : end])
+                piece = _decode(whole[at + HEAD.size : end])
                 if piece is not None:
                     pieces.append(piece)
                 at = end
@@ -292,8 +293,11 @@ class TcpRelay:
         client: RelayClient,
         receiver: Receiver,
         now: Callable[[], int],
+        proxy: UpstreamProxy | None = None,
     ) -> None:
         self.client = client
+        self._proxy = proxy
+        self._asking: asyncio.Task[None] | None = None
         self.on_connected: Callable[[], None] = lambda: None
         self._loop = loop
         self._receiver = receiver
@@ -313,11 +317,11 @@ class TcpRelay:
     def flush(self) -> None:
         """Make the connection what the client wants it to be, and write what waits."""
         client = self.client
-        if self._sock is not None and (
+        if (self._sock is not None or self._asking is not None) and (
             client.state is State.OFF or self._attempt != client.attempt
         ):
             self._close()
-        if self._sock is None and client.state is State.CONNECTING:
+        if self._sock is None and self._asking is None and client.state is State.CONNECTING:
             self._open()
         if client.state is State.OPEN and client.output and not self._is_watched:
             self._write()
@@ -330,6 +334,9 @@ class TcpRelay:
         client = self.client
         server = client.server
         self._attempt = client.attempt
+        if self._proxy is not None:
+            self._asking = self._loop.create_task(self._open_through(self._proxy))
+            return
         family = socket.AF_INET if server.is_ipv4 else socket.AF_INET6
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
@@ -346,11 +353,27 @@ class TcpRelay:
         else:
             self._fail(_words(code))
 
+    async def _open_through(self, proxy: UpstreamProxy) -> None:
+        """Have a proxy make the connection; the client's own limit of time holds."""
+        try:
+            sock = await open_through(proxy, self.client.server)
+        except OSError as error:
+            self._asking = None
+            words = error.strerror or str(error)
+            self._fail(f"is not reached through {proxy}: {words}")
+            return
+        self._asking = None
+        self._sock = sock
+        self._opened()
+
     def _fail(self, trouble: str) -> None:
         self.client.lost(self._now(), trouble)
         self._close()
 
     def _close(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
         if self._sock is None:
             return
         self._unwatch()
@@ -376,12 +399,16 @@ class TcpRelay:
             if code:
                 self._fail(_words(code))
                 return
-            self.client.connected(self._now())
-            self._loop.add_reader(self._sock.fileno(), self._readable)
-            self._write()
-            self.on_connected()
+            self._opened()
         else:
             self._write()
+
+    def _opened(self) -> None:
+        assert self._sock is not None
+        self.client.connected(self._now())
+        self._loop.add_reader(self._sock.fileno(), self._readable)
+        self._write()
+        self.on_connected()
 
     def _write(self) -> None:
         output = self.client.output

@@ -28,6 +28,7 @@ UPSTREAM_LOST_US: Final = 12 * SECOND
 FIRST_HELLOS_US: Final = (0, SECOND // 4, SECOND, 2 * SECOND, 3 * SECOND, 5 * SECOND)
 """When upstreams are greeted after the start, until one answers; stock nodes wait 5 s."""
 ALWAYS_CONTACT_US: Final = 28 * SECOND
+HINTS_LIMIT: Final = 8
 RETURN_GREETINGS: Final = 32
 """Peers of an earlier run that are greeted at the start: stock nodes would go on sending to the
 port of that run until they have heard nothing from there for 19 s or longer."""
@@ -175,14 +176,18 @@ class KeepAlive:
                 entry.path.last_out = now
 
     def _greet(self, now: int, peer: Peer, used: frozenset[int]) -> None:
-        """Say HELLO at one random endpoint of each family that was not used."""
+        """Say HELLO at one random endpoint of each family that was not used, and at the hints."""
         root = self._topology.roots[peer.address]
+        hints = self._topology.physical.hints.get(peer.address, ())[:HINTS_LIMIT]
         contacted = bool(used)
         for ip_bytes in {4, 16} - used:
+            chosen = [e for e in hints if len(e.ip) == ip_bytes]
             endpoints = [e for e in root.endpoints if len(e.ip) == ip_bytes]
             if endpoints:
-                choice = int.from_bytes(self._entropy.take(2), "big") % len(endpoints)
-                self._hello.send(now, peer, ALL_SOCKETS, endpoints[choice])
+                chance = int.from_bytes(self._entropy.take(2), "big")
+                chosen.append(endpoints[chance % len(endpoints)])
+            for endpoint in chosen:
+                self._hello.send(now, peer, ALL_SOCKETS, endpoint)
                 peer.last_full_hello = now
                 contacted = True
         if not contacted:
