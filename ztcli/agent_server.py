@@ -36,6 +36,7 @@ from ztcli.engine_around import EngineAround
 from ztcli.engine_stack import StackEngine
 from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode
+from ztcli.library_log import set_level
 from ztcli.options import Settings
 
 MAX_RIDERS: Final = 1024
@@ -117,6 +118,7 @@ class ControlServer:
             "ping": self._ping,
             "netcheck": self._netcheck,
             "status": self._status,
+            "level": self._level,
             "stop": self._stop,
         }
 
@@ -252,6 +254,10 @@ class ControlServer:
         del request
         status = await self._engine.status()
         await channel.send(Kind.ANSWER, json.dumps(status, default=str).encode())
+
+    async def _level(self, channel: Channel, request: Values) -> None:
+        set_level(str(request["level"]))
+        await channel.send_json(Kind.ANSWER, {"level": request["level"]})
 
     async def _stop(self, channel: Channel, request: Values) -> None:
         del request

@@ -61,6 +61,12 @@ COMMANDS: Final = {
         "netcheck_app",
         "Print how the roots are reached from here.",
     ),
+    "trace": ("ztcli.commands.trace", "trace_app", "Print the way to a node, stage by stage."),
+    "doctor": (
+        "ztcli.commands.doctor",
+        "doctor_app",
+        "Look at this machine, its state and its networks.",
+    ),
     "bond": ("ztcli.commands.bond", "bond_app", "Show several paths that are used as one."),
     "bench": ("ztcli.commands.bench", "bench_app", "Measure latency and throughput."),
     "selftest": (
@@ -92,6 +98,12 @@ COMMANDS: Final = {
         "ztcli.commands.help",
         "help_app",
         "Print the help of a command, or the variables of all.",
+    ),
+    "docs": ("ztcli.commands.docs", "docs_app", "Print a page of the documentation."),
+    "schema": (
+        "ztcli.commands.schema",
+        "schema_app",
+        "Print the JSON Schema of what --json prints.",
     ),
     "version": ("ztcli.commands.about", "version_app", "Print the version."),
 }

@@ -70,12 +70,11 @@ class Invocation:
         from ztcli.library_log import told_library
 
         common, env = self.common, self.env
-        with open_log(common.log_file, common.log_format, env.stderr) as log:
-            self.env = replace(env, log=log)
-            self.manner.log = log if common.log_file is not None else None
-            level = level_of(common.quiet, common.verbose)
-            with told_library(self.env.say, level):
-                yield
+        log = open_log(common.log_file, common.log_format, env.stderr)
+        self.env = replace(env, log=log)
+        self.manner.log = log if common.log_file is not None else None
+        with told_library(self.env.say, level_of(common.quiet, common.verbose)):
+            yield
 
 
 @dataclass(frozen=True, slots=True)

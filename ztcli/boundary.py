@@ -89,6 +89,9 @@ def run_command(env: Environment, manner: Manner, command: Callable[[], object])
         return ExitCode.OUTPUT_CLOSED
     except (Exception, KeyboardInterrupt) as raised:  # noqa: BLE001 - the border of the program
         return _tell(env, manner, _innermost(raised))
+    finally:
+        if manner.log is not None:
+            manner.log.stream.close()
     return int(result) if isinstance(result, int) else int(ExitCode.OK)
 
 

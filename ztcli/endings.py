@@ -59,6 +59,8 @@ _API: Final = (
 _OWN: Final[Mapping[str, tuple[Code, ...]]] = {
     "agent run": _MEMBER,
     "agent start": _MEMBER,
+    "agent log": (Code.NO_AGENT,),
+    "agent reload": _MEMBER,
     "agent status": (Code.NO_AGENT,),
     "agent stop": (Code.NO_AGENT,),
     "bench": (*_REACHING, Code.PORT_IN_USE, Code.RELAYED_ONLY, Code.CONNECTION_LOST),
@@ -96,6 +98,9 @@ _OWN: Final[Mapping[str, tuple[Code, ...]]] = {
     "run": (*_MEMBER, Code.CANNOT_READ),
     "ssh": (*_REACHING, Code.CONNECTION_LOST),
     "status": _NODE,
+    "trace": (*_REACHING,),
+    "doctor": (*_REACHING,),
+    "docs": _FILES,
     "udp-listen": _SERVING,
     "udp-send": (*_REACHING, Code.CANNOT_READ),
     "up": (*_SERVING, Code.NOT_RESOLVED, Code.CANNOT_CONNECT),

@@ -10,7 +10,11 @@ from ztcli.endings import MEANINGS, codes_of
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "agent log": (
         "zt agent log",
-        "zt agent log --json",
+        "zt agent log --level debug",
+    ),
+    "agent reload": (
+        "zt agent reload",
+        "zt agent reload -n home",
     ),
     "agent run": (
         "zt agent run -n lab",
@@ -35,7 +39,8 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "bench": (
         "zt bench serve",
         "zt bench 10.121.15.99",
-        "zt bench db --reverse --parallel 4 --time 5s --json",
+        "zt bench db --udp --bitrate 100M --bidir",
+        "zt bench local",
     ),
     "bond list": (
         "zt bond list",
@@ -70,6 +75,15 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "controller run": (
         "zt controller run --state controller --planet planet",
         "zt controller run --state controller --api-port 9993 --ready-file ready",
+    ),
+    "docs": (
+        "zt docs",
+        "zt docs commands",
+        "zt docs E082",
+    ),
+    "doctor": (
+        "zt doctor -n lab",
+        "zt doctor --bundle zt.zip",
     ),
     "expose": (
         "zt expose 5000 --listen 80 --allow 9f8e7d6c5b",
@@ -257,6 +271,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "zt run -- curl http://10.121.15.99:5380/",
         "zt run --allow-ports 80,443 -- pytest -q tests/against_staging",
     ),
+    "schema": (
+        "zt schema",
+        "zt schema status",
+    ),
     "selftest": (
         "zt selftest",
         "zt selftest --deep --json",
@@ -273,6 +291,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "zt status",
         "zt status --watch",
         "zt status --watch --json",
+    ),
+    "trace": (
+        "zt trace db",
+        "zt trace a1b2c3d4e5 --json",
     ),
     "udp-listen": (
         "zt udp-listen 9000",

@@ -11,11 +11,6 @@ from typing import Final
 _LIBRARY: Final = "ztstack"
 
 
-def set_level(level: str) -> None:
-    """Tell more or less of the library from now on."""
-    logging.getLogger(_LIBRARY).setLevel(level.upper())
-
-
 class _Teller(logging.Handler):
     """Tells what the library of this thread says: each command has one of its own."""
 
@@ -29,15 +24,32 @@ class _Teller(logging.Handler):
             self._say(record.getMessage(), record.levelname.lower())
 
 
+def _tellers() -> list[_Teller]:
+    return [one for one in logging.getLogger(_LIBRARY).handlers if isinstance(one, _Teller)]
+
+
+def _adjust() -> None:
+    """Let the library say what the most curious of those who listen wants to know."""
+    levels = [one.level for one in _tellers()]
+    logging.getLogger(_LIBRARY).setLevel(min(levels, default=logging.NOTSET))
+
+
+def set_level(level: str) -> None:
+    """Tell more or less of the library from now on."""
+    for teller in _tellers():
+        teller.setLevel(level.upper())
+    _adjust()
+
+
 @contextmanager
 def told_library(say: Callable[[str, str], None], level: str) -> Iterator[None]:
     """Pass on what the library logs, as long as a command runs."""
-    logger = logging.getLogger(_LIBRARY)
-    before, teller = logger.level, _Teller(say)
-    logger.addHandler(teller)
-    set_level(level)
+    teller = _Teller(say)
+    teller.setLevel(level.upper())
+    logging.getLogger(_LIBRARY).addHandler(teller)
+    _adjust()
     try:
         yield
     finally:
-        logger.removeHandler(teller)
-        logger.setLevel(before)
+        logging.getLogger(_LIBRARY).removeHandler(teller)
+        _adjust()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
@@ -37,22 +36,19 @@ class Log:
             self.stream.flush()
 
 
-@contextmanager
-def open_log(name: str | None, kind: str | None, stderr: TextIO) -> Iterator[Log | None]:
-    """Yield where lines go, None if that is a plain stderr."""
+def open_log(name: str | None, kind: str | None, stderr: TextIO) -> Log | None:
+    """Return where lines go, None if that is a plain stderr."""
     wanted = (kind or "text").lower()
     if wanted not in FORMATS:
         raise UsageProblem(f"--log-format is {', '.join(FORMATS)}, not {kind!r}")
     if name is None:
-        yield Log(stderr, as_json=True) if wanted == "json" else None
-        return
-    with ExitStack() as stack:
-        try:
-            stream = stack.enter_context(Path(name).open("a", encoding="utf-8"))
-        except OSError as error:
-            what = f"--log-file {name}: {error.strerror}"
-            raise CommandError(what, ExitCode.CANNOT_WRITE) from error
-        yield Log(stream, as_json=wanted == "json")
+        return Log(stderr, as_json=True) if wanted == "json" else None
+    try:
+        stream = Path(name).open("a", encoding="utf-8")  # noqa: SIM115 - until the end of the run
+    except OSError as error:
+        what = f"--log-file {name}: {error.strerror}"
+        raise CommandError(what, ExitCode.CANNOT_WRITE) from error
+    return Log(stream, as_json=wanted == "json")
 
 
 def level_of(quiet: int, verbose: int) -> str:

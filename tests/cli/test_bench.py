@@ -15,7 +15,7 @@ from tests.support.cli import Zt, free_port, make_engine, os_engine, peer, recei
 from tests.support.os_engine import OsEngine, OsStream
 from tests.support.serving import Serving, serving
 from ztcli.app import run
-from ztcli.commands.bench_run import MAGIC, QUESTION, Mode
+from ztcli.commands.bench_wire import MAGIC, QUESTION, Mode
 from ztcli.engine import Engine, Stream
 from ztcli.environment import Environment
 from ztcli.exit_codes import ExitCode
@@ -49,10 +49,42 @@ def test_so_much_time(zt: Zt, host: Serving, more: list[str]) -> None:
     arguments = ["127.0.0.1", str(host.port), "--time", "300ms", *more]
     result = zt("bench", *arguments)
     assert (result.code, result.stderr) == (0, "")
-    latency, throughput = result.stdout.decode().splitlines()
+    latency, throughput, loaded = result.stdout.decode().splitlines()
     assert latency.startswith("latency     ")
-    assert latency.endswith(" direct")
     assert throughput.startswith("throughput  ")
+    assert loaded.startswith("under load  ")
+    assert latency.endswith(" direct")
+    assert loaded.endswith(" direct")
+
+
+def test_both_at_once(zt: Zt, host: Serving) -> None:
+    arguments = ["127.0.0.1", str(host.port), "--bytes", str(MANY), "--bidir", "--json"]
+    found = json.loads(zt("bench", *arguments).stdout)
+    assert (found["direction"], found["bytes"]) == ("sent", MANY)
+    assert (found["reverse"]["direction"], found["reverse"]["bytes"]) == ("received", MANY)
+
+
+@pytest.mark.parametrize("more", [["--bytes", "200k"], ["--bytes", "200k", "--reverse"]])
+def test_rate_is_kept(zt: Zt, host: Serving, more: list[str]) -> None:
+    arguments = ["127.0.0.1", str(host.port), "--bitrate", "4M", "--json", *more]
+    found = json.loads(zt("bench", *arguments).stdout)
+    assert found["bytes"] == 200_000
+    assert 350_000 < found["bytes_per_second"] < 600_000
+
+
+@pytest.mark.parametrize("direction", ["sent", "received"])
+def test_datagrams(zt: Zt, host: Serving, direction: str) -> None:
+    more = ["--reverse"] if direction == "received" else []
+    arguments = ["127.0.0.1", str(host.port), "--udp", "--bitrate", "4M", "--time", "300ms", *more]
+    result = zt("bench", *arguments, "--json")
+    assert result.code == 0, result.stderr
+    found = json.loads(result.stdout)
+    counts = found["datagrams"]
+    assert found["direction"] == direction
+    assert 60 < counts["sent"] < 150
+    assert counts["sent"] == counts["received"] + counts["lost"]
+    assert found["bytes"] == 1400 * counts["received"] > 0
+    assert b"datagrams   " in zt("bench", *arguments).stdout
 
 
 def test_live_line(zt: Zt, host: Serving, tmp_path: Path) -> None:
@@ -104,16 +136,18 @@ def _ask(port: int, question: bytes) -> bytes:
     "question",
     [
         b"",
-        b"ZTB1",
+        MAGIC,
         os.urandom(QUESTION.size),
-        QUESTION.pack(MAGIC, 9, 0, 0),
-        QUESTION.pack(MAGIC, Mode.SEND, 0, 0),
+        QUESTION.pack(MAGIC, 9, 0, 0, 0, 0),
+        QUESTION.pack(MAGIC, Mode.SEND, 0, 0, 0, 0),
+        QUESTION.pack(MAGIC, Mode.SEND_DATAGRAMS, 0, 100, 0, 1000),
+        QUESTION.pack(MAGIC, Mode.SEND_DATAGRAMS, 9, 100, 0, 0),
     ],
-    ids=["nothing", "short", "noise", "no-such-mode", "endless"],
+    ids=["nothing", "short", "noise", "no-such-mode", "endless", "nowhere", "flood"],
 )
 def test_noise_ends_alone(host: Serving, question: bytes) -> None:
     assert _ask(host.port, question) in (b"", MAGIC)
-    assert _ask(host.port, QUESTION.pack(MAGIC, Mode.RETURN, 0, 0) + b"x") == MAGIC + b"x"
+    assert _ask(host.port, QUESTION.pack(MAGIC, Mode.RETURN, 0, 0, 0, 0) + b"x") == MAGIC + b"x"
 
 
 class _RelayedEngine(OsEngine):
@@ -163,6 +197,10 @@ def test_relays_are_not_loaded(zt: Zt, host: Serving, tmp_path: Path) -> None:
         ["a", "--time", "1s", "--bytes", "1"],
         ["a", "--time", "off"],
         ["a", "--bytes", "0"],
+        ["a", "--bidir", "--reverse"],
+        ["a", "--bitrate", "10"],
+        ["serve", "--udp"],
+        ["local", "--udp"],
         ["a", "notaport"],
         ["a", "--parallel", "33"],
     ],

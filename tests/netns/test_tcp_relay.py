@@ -151,6 +151,7 @@ def test_only_a_proxy_leads_out(
     gate = world.node(f"gate-{scheme}", network)
     users = tmp_path / "users"
     users.write_text("worker:let me out\n")
+    users.chmod(0o600)
     listen = f"{gate.machine.address}:3128"
     words = ("--listen", listen, "--auth-file", str(users), "--direct", "--allow-ports", "443")
     gate.start("proxy", *words).ready()

@@ -12,8 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import jsonschema_rs
 
 from tests.support.os_engine import OsEngine
 from ztcli.app import run
@@ -21,6 +24,7 @@ from ztcli.engine import Engine
 from ztcli.engines import make_engine
 from ztcli.environment import Environment
 from ztcli.options import Settings
+from ztcli.schema import EVENTS, RECORDS, schema
 
 Factory = Callable[[Environment, Settings], Engine]
 
@@ -47,6 +51,24 @@ def failing(failure: BaseException) -> Factory:
     return factory
 
 
+@cache
+def _validator() -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator(schema())
+
+
+def check_records(output: bytes) -> None:
+    """Every record is as `zt schema` says; what is no record was printed on demand."""
+    for line in output.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "v" in record:
+            kind = record.get("event") if record["type"] == "event" else record["type"]
+            assert kind in (EVENTS if record["type"] == "event" else RECORDS), record
+            assert _validator().is_valid(record), record
+
+
 class Zt:
     """Runs commands with a home of their own."""
 
@@ -66,7 +88,10 @@ class Zt:
                 given.seek(0)
             code, stderr = self.run(arguments, descriptor, taken.fileno())
             taken.seek(0)
-            return Result(code, taken.read(), stderr)
+            result = Result(code, taken.read(), stderr)
+            if "--json" in arguments:
+                check_records(result.stdout)
+            return result
 
     def run(self, arguments: Sequence[str], stdin: int, stdout: int) -> tuple[int, str]:
         stderr = io.StringIO()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import select
 import shutil
@@ -18,10 +19,18 @@ from typing import Annotated, Final
 import typer
 
 from ztcli import parsing, ready, runner
-from ztcli.agent_wire import Kind, Values, bound_path, is_supported, open_channel
+from ztcli.agent_wire import (
+    Kind,
+    Values,
+    bound_path,
+    is_supported,
+    node_settings,
+    open_channel,
+)
 from ztcli.binding import CONTEXT, Invocation, NoOptions, bind, bind_invocation, new_app
 from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
+from ztcli.log import LEVELS
 from ztcli.options import Common, Settings
 from ztcli.output.records import print_event, print_record
 from ztcli.services import HEALTH_HELP, with_health
@@ -54,6 +63,15 @@ class StartOptions:
 
     idle_timeout: Annotated[
         Text, typer.Option("--idle-timeout", metavar="DUR", help="End when unused for so long.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """Options of zt agent log."""
+
+    level: Annotated[
+        Text, typer.Option("--level", metavar="LEVEL", help="From now on: error to debug.")
     ] = None
 
 
@@ -220,9 +238,36 @@ def status(env: Environment, settings: Settings, options: NoOptions) -> ExitCode
     return _show(env, settings, _needed(state_of(settings)))
 
 
-def log(env: Environment, settings: Settings, options: NoOptions) -> ExitCode:
+def reload(env: Environment, settings: Settings, options: NoOptions) -> ExitCode:
+    """Have a running node join what is named now; the rest of it is fixed as long as it runs."""
     del options
-    env.write(_log(state_of(settings)).encode())
+    state = state_of(settings)
+    about = _needed(state)
+    for name, value in node_settings(settings).items():
+        if json.loads(json.dumps(value)) != about["settings"].get(name):
+            env.warn(settings, f"warning: {name} is not what the node runs with: start it anew")
+    fresh = [network for network in settings.networks if network not in about["networks"]]
+    if fresh:
+        more = {"timeout": settings.join_timeout, "wait_auth": settings.wait_auth}
+        asyncio.run(_ask(state, "join", {"networks": fresh, **more}))
+        about = _needed(state)
+    return _show(env, settings, about)
+
+
+def log(env: Environment, settings: Settings, options: LogOptions) -> ExitCode:
+    state = state_of(settings)
+    if options.level is not None:
+        if options.level not in LEVELS:
+            raise UsageProblem(f"--level is {', '.join(LEVELS)}, not {options.level!r}")
+        about = _needed(state)
+        asyncio.run(_ask(state, "level", {"level": options.level}))
+        env.warn(settings, f"{about['command']} pid {about['pid']} says: {options.level}")
+        return ExitCode.OK
+    text = _log(state)
+    if settings.json:
+        print_record(env, "agent-log", {"lines": text.splitlines()})
+    else:
+        env.write(text.encode())
     return ExitCode.OK
 
 
@@ -285,13 +330,13 @@ def _about(state: Path) -> Values | None:
     return asyncio.run(_ask(state, "about"))
 
 
-async def _ask(state: Path, what: str) -> Values | None:
+async def _ask(state: Path, what: str, values: Values | None = None) -> Values | None:
     path = bound_path(state)
     channel = await open_channel(path) if path is not None else None
     if channel is None:
         return None
     try:
-        await channel.send_json(Kind.REQUEST, {"do": what})
+        await channel.send_json(Kind.REQUEST, {"do": what, **(values or {})})
         return {**await channel.answer(), "socket": str(path)}
     except OSError:
         return None
@@ -331,7 +376,10 @@ agent_app.command("status", context_settings=CONTEXT)(
     bind("agent status", status, NoOptions, "Print what runs; 89 if nothing does.")
 )
 agent_app.command("log", context_settings=CONTEXT)(
-    bind("agent log", log, NoOptions, "Print what it said.")
+    bind("agent log", log, LogOptions, "Print what it said, or choose how much it says.")
+)
+agent_app.command("reload", context_settings=CONTEXT)(
+    bind("agent reload", reload, NoOptions, "Have it join what the config file names by now.")
 )
 agent_app.command("unit", context_settings=CONTEXT)(
     bind("agent unit", unit, NoOptions, "Print a unit for systemd.")

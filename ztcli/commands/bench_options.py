@@ -16,9 +16,14 @@ MAX_TIME_S: Final = 3600.0
 class BenchOptions:
     """Options of zt bench and zt bench serve."""
 
-    target: Annotated[str, typer.Argument(metavar="HOST|serve", help="A host that serves.")]
+    target: Annotated[str, typer.Argument(metavar="HOST|serve|local", help="A host that serves.")]
     port: Annotated[Text, typer.Argument(metavar="[PORT]", help="Default: 5201.")] = None
     reverse: Annotated[bool, typer.Option("--reverse", help="The host sends.")] = False
+    bidir: Annotated[bool, typer.Option("--bidir", help="Both send at once.")] = False
+    udp: Annotated[bool, typer.Option("--udp", help="Datagrams, at a --bitrate.")] = False
+    bitrate: Annotated[
+        Text, typer.Option("--bitrate", metavar="R", help="Bits a second; --udp: 10M.")
+    ] = None
     parallel: Annotated[int, typer.Option("--parallel", min=1, max=32, help="Streams.")] = 1
     time: Annotated[Text, typer.Option("--time", metavar="DUR", help="How long; default: 10s.")] = (
         None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -18,7 +17,7 @@ from ztcli.engine import Engine
 from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.options import Settings
-from ztcli.output.records import print_event, record
+from ztcli.output.records import print_event, print_record
 from ztcli.services import HEALTH_HELP, with_health
 
 Text = str | None
@@ -110,7 +109,7 @@ def _tell(env: Environment, settings: Settings, options: JoinOptions, engine: En
     form = Form.JSON if settings.json and options.print is None else options.print
     match form:
         case Form.JSON:
-            env.print(record("join", values))
+            print_record(env, "join", values)
         case Form.IP:
             for address in addresses:
                 env.print(address)
@@ -165,7 +164,7 @@ def ip(env: Environment, settings: Settings, options: IpOptions) -> ExitCode:
         if not found:
             raise CommandError("no address was assigned", ExitCode.NETWORK_NOT_FOUND)
         if settings.json:
-            env.print(json.dumps({"v": 1, "type": "ip", "addresses": found}))
+            print_record(env, "ip", {"addresses": found})
         else:
             for text in found:
                 env.print(text)

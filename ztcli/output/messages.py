@@ -39,3 +39,7 @@ class Progress:
 
 def plural(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def rate_of(bytes_per_second: float) -> str:
+    return f"{bytes_per_second / 1e6:.1f} MB/s"

@@ -519,6 +519,7 @@ class Service:
                 self.echoes.receive(event)
                 return
             case OnlineChanged():
+                _log.debug("a root answers" if event.online else "no root answers any more")
                 if event.online:
                     self.online.set()
                 else:
@@ -528,11 +529,13 @@ class Service:
                     self._storage.save_network(event.network, event.raw)
             case NetworkChanged():
                 self._details[event.network] = event.detail
+                _log.debug("network %s: %s", event.network, event.status.value)
             case WorldStored():
                 self.worlds.store(event.raw, event.moon_id)
             case IdentityToValidate():
                 self._spawn(self._validate(event.identity))
             case IdentityCollided():
+                _log.error("another node has the address %s", self.node.identity.address)
                 self.collision = event
         self._spawn(self._notify())
 
