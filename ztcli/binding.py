@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
@@ -22,6 +23,16 @@ from ztcli.log import level_of, open_log
 from ztcli.options import Common, Settings, foreign, settings
 
 Options = TypeVar("Options")
+_URL: Final = re.compile(r"[^/]*://[^/@]*:[^/@]+@.*", re.DOTALL)
+# An option, how it looks with a password in it, and where that belongs.
+_WITH_PASSWORDS: Final = {
+    "user": (
+        re.compile(r"[^:]*:.+", re.DOTALL),
+        "--user NAME, and --password-file FILE; or both in ZT_USER",
+    ),
+    "proxy": (_URL, "put the URL into ZT_PROXY, or into the config file"),
+    "upstream_proxy": (_URL, "put the URL into ZT_UPSTREAM_PROXY, or into the config file"),
+}
 CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
 
 
@@ -54,12 +65,6 @@ class Invocation:
         found = settings(self.common, folder, self.config.names.over(kept))
         if found.authorize and not found.token_file and not self.env.variables.get("ZT_TOKEN"):
             raise UsageProblem("--authorize needs a token: --token-file FILE, or ZT_TOKEN")
-        proxy = found.upstream_proxy
-        if proxy is not None and proxy.password and self.origins["upstream_proxy"] == "flag":
-            raise UsageProblem(
-                "--upstream-proxy shows its password to everybody on this machine",
-                "put the URL into ZT_UPSTREAM_PROXY, or into the config file",
-            )
         for warning in found.warnings:
             self.env.warn(found, f"warning: {warning}")
         return found
@@ -142,6 +147,7 @@ def bind_invocation(
 
     def callback(ctx: typer.Context, **values: Any) -> ExitCode:  # noqa: ANN401 - Typer's
         invocation: Invocation = ctx.obj
+        _refuse_passwords(ctx, values)
         options = kind(**{key: values.pop(key) for key in own_names})
         note_origins(ctx, values, invocation)
         invocation.learn(Common(**values))
@@ -155,6 +161,17 @@ def bind_invocation(
     callback.__doc__ = summary
     callback.__name__ = name.replace(" ", "_").replace("-", "_")
     return callback
+
+
+def _refuse_passwords(ctx: typer.Context, values: Mapping[str, object]) -> None:
+    """Take no password from the command line: every list of processes shows it."""
+    for name, (pattern, hint) in _WITH_PASSWORDS.items():
+        source = ctx.get_parameter_source(name) if values.get(name) is not None else None
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        if pattern.fullmatch(str(values[name])):
+            option = f"--{name.replace('_', '-')}"
+            raise UsageProblem(f"{option}: everybody on this machine can see the password", hint)
 
 
 def note_origins(ctx: typer.Context, values: Mapping[str, object], invocation: Invocation) -> None:
@@ -179,6 +196,7 @@ def learn_common() -> Callable[..., None]:
     def callback(ctx: typer.Context, **values: Any) -> None:  # noqa: ANN401 - Typer's
         invocation: Invocation = ctx.obj
         note_origins(ctx, values, invocation)
+        _refuse_passwords(ctx, values)
         invocation.learn(Common(**values))
 
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)

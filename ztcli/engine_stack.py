@@ -97,6 +97,7 @@ class StackEngine:
                 planet=read_planet(settings.planet) if settings.planet is not None else None,
                 bind=tuple(_endpoint(host, port) for host, port in settings.bind),
                 insecure_state=settings.insecure_state,
+                use_cache=settings.use_cache,
                 relay=relay,
                 force_relay=settings.relay is not None,
                 proxy=proxy_of(settings),

@@ -127,17 +127,24 @@ class Outside:
         raise failure or _not_resolved(host)
 
     async def addresses(self, host: str, port: int, kind: socket.SocketKind) -> list[str]:
-        """Return the addresses of a host as this machine's resolver knows them."""
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(host, port, type=kind)
-        except OSError as error:
-            raise _not_resolved(host) from error
-        addresses = [str(entry[4][0]) for entry in found]
+        """Return the addresses of a host that may be reached."""
+        addresses = await system_addresses(host, port, kind)
         allowed = [one for one in addresses if self._reaches_us or not _is_ours(one)]
         if not allowed:
             raise CommandError(f"{host}: is this machine", ExitCode.FORBIDDEN)
         return allowed
+
+
+async def system_addresses(
+    host: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM
+) -> list[str]:
+    """Return the addresses of a host as this machine's resolver knows them."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=kind)
+    except OSError as error:
+        raise _not_resolved(host) from error
+    return [str(entry[4][0]) for entry in found]
 
 
 def _not_resolved(host: str) -> CommandError:

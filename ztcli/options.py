@@ -86,6 +86,9 @@ class Common:
     color: Annotated[
         Text, typer.Option("--color", metavar="WHEN", help="auto, always or never.")
     ] = None
+    no_cache: Annotated[
+        Flag, typer.Option("--no-cache", help="Begin without what the controller said before.")
+    ] = None
     no_progress: Annotated[Flag, typer.Option("--no-progress", help="No progress line.")] = None
     trace: Annotated[Flag, typer.Option("--trace", help="Python tracebacks on errors.")] = None
     multipath: Annotated[Flag, typer.Option("--multipath", help="Several paths to one peer.")] = (
@@ -228,6 +231,7 @@ class Settings:
     state: Path | None = None
     identity_file: str = ""
     insecure_state: bool = False
+    use_cache: bool = True
     stack: str = "managed"
     planet: Path | None = None
     bind: tuple[tuple[str, int], ...] = ()
@@ -283,8 +287,12 @@ def settings(common: Common, default_state: Path, names: Names | None = None) ->
     for text in common.texts("network"):
         network, is_decimal = names.network(text)
         networks.append(network)
+        if stack == "managed":
+            parsing.check_controller(network, text)
         if is_decimal:
             warnings.append(f"network {text} was read as decimal: {network}")
+        elif text not in names.networks and len(text.removeprefix("0x")) < len(network):
+            warnings.append(f"network {text} has less than sixteen digits: {network}")
     if common.ephemeral and common.state is not None:
         raise UsageProblem("--ephemeral keeps nothing, --state names where to keep it: choose")
     if common.profile is not None and not _PROFILE.fullmatch(common.profile):
@@ -305,6 +313,7 @@ def settings(common: Common, default_state: Path, names: Names | None = None) ->
         state=None if common.ephemeral else state,
         identity_file=common.identity_file or "",
         insecure_state=bool(common.insecure_state),
+        use_cache=not common.no_cache,
         stack=stack,
         planet=Path(common.planet) if common.planet else None,
         bind=tuple(parsing.physical(text) for text in common.texts("bind_udp")),

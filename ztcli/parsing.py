@@ -143,8 +143,17 @@ def network(text: str) -> tuple[int, bool]:
         raise UsageProblem(f"a network id is sixteen hexadecimal digits, not {text!r}")
     value = int(digits, 16 if is_hex else 10)
     if not 0 < value < 1 << 64:
-        raise UsageProblem(f"a network id has 64 bits, not {text!r}")
+        raise UsageProblem(f"a network id has 64 bits and is not zero: {text!r}")
     return value, not is_hex
+
+
+def check_controller(network: str, text: str) -> None:
+    """Refuse an id that begins with ten zeros: that would be its controller's address."""
+    if network.startswith("0" * 10):
+        raise UsageProblem(
+            f"{text}: no network has the id {network}",
+            "it is sixteen hexadecimal digits; did you paste the network's name, or a part?",
+        )
 
 
 def network_text(text: str) -> str:

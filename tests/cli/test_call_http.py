@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,28 @@ def answering(answer: bytes, seen: list[bytes] | None = None) -> object:
         connection.sendall(answer)
 
     return serve
+
+
+@contextmanager
+def server(answers: list[bytes]) -> Iterator[int]:
+    """Serve as many connections as there are answers, or fewer; yields the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            for answer in answers:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                with connection:
+                    answering(answer)(connection)  # type: ignore[operator]
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield int(listening.getsockname()[1])
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n\x00body"
@@ -67,11 +92,45 @@ def test_bodies(zt: Zt, arguments: list[str], start: bytes, body: bytes) -> None
     assert seen.endswith(b"\r\n\r\n" + body)
 
 
-def test_headers_and_user(zt: Zt) -> None:
-    _, seen = fetch(zt, OK, "-H", "X-One: 1", "-A", "me", "-u", "user:word")
+def test_headers_and_user(zt: Zt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZT_USER", "user:word")
+    _, seen = fetch(zt, OK, "-H", "X-One: 1", "-A", "me")
     assert b"\r\nX-One: 1\r\n" in seen
     assert b"\r\nUser-Agent: me\r\n" in seen
     assert b"\r\nAuthorization: Basic dXNlcjp3b3Jk\r\n" in seen
+
+
+@pytest.mark.parametrize(
+    "arguments", [["-u", "user:word"], ["--proxy", "http://user:word@proxy:8080"]]
+)
+def test_passwords_are_not_for_the_command_line(zt: Zt, arguments: list[str]) -> None:
+    result = zt("call", "http://127.0.0.1:1/", *arguments)
+    assert result.code == ExitCode.USAGE
+    assert "word" not in result.stderr.replace("password", "")
+
+
+def test_password_of_a_file(zt: Zt, tmp_path: Path) -> None:
+    (tmp_path / "word").write_text("word\n")
+    _, seen = fetch(zt, OK, "-u", "user", "--password-file", str(tmp_path / "word"))
+    assert b"\r\nAuthorization: Basic dXNlcjp3b3Jk\r\n" in seen
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+def test_refusals_of_the_moment_are_retried(zt: Zt, tries: int) -> None:
+    answers = [b"HTTP/1.1 503 Later\r\nContent-Length: 5\r\n\r\nlater", OK]
+    with server(answers) as port:
+        result = zt(
+            "call", f"http://127.0.0.1:{port}/", "--retry", str(tries - 1), "--retry-delay", "0"
+        )
+    assert result.stdout == (b"later" if tries == 1 else b"\x00body")
+
+
+def test_what_was_read_from_stdin_is_not_sent_twice(zt: Zt) -> None:
+    answers = [b"HTTP/1.1 503 Later\r\nContent-Length: 5\r\n\r\nlater", OK]
+    with server(answers) as port:
+        url = f"http://127.0.0.1:{port}/"
+        result = zt("call", url, "-T", "-", "--retry", "3", "--retry-delay", "0", stdin=b"once")
+    assert result.stdout == b"later"
 
 
 def test_head_is_included(zt: Zt) -> None:

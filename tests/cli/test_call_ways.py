@@ -89,7 +89,14 @@ def fetch_2(zt: Zt, answer: bytes) -> tuple[Result, int]:
 
 @pytest.mark.parametrize("scheme", ["http", "socks5h"])
 @pytest.mark.parametrize("tls", [False, True])
-def test_proxies(zt: Zt, tmp_path: Path, certificate: Path, scheme: str, *, tls: bool) -> None:
+def test_proxies(
+    zt: Zt,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    certificate: Path,
+    scheme: str,
+    tls: bool,
+) -> None:
     users = tmp_path / "users"
     users.write_text("me:secret\n")
     users.chmod(0o600)
@@ -100,7 +107,8 @@ def test_proxies(zt: Zt, tmp_path: Path, certificate: Path, scheme: str, *, tls:
     ):
         url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/x"
         way = f"{scheme}://me:secret@127.0.0.1:{proxy.port}"
-        words = ["--cacert", str(certificate), "--proxy", way, "-w", "%{remote_port}"]
+        monkeypatch.setenv("ZT_CALL_PROXY", way)
+        words = ["--cacert", str(certificate), "-w", "%{remote_port}"]
         result = zt("call", url, *words)
         assert (result.code, result.stderr) == (0, "")
         assert result.stdout == b"\x00body%d" % proxy.port

@@ -23,6 +23,7 @@ from tests.support.serving import Serving, serving
 from ztcli import socks
 from ztcli.engine import Datagrams, Engine, Stream
 from ztcli.environment import Environment
+from ztcli.exit_codes import ExitCode
 from ztcli.options import Settings
 from ztstack.base.errors import NameNotResolved, NetworkUnreachable
 
@@ -57,7 +58,7 @@ class _Apart(OsEngine):
     ) -> Stream:
         if host == INSIDE:
             return await super().connect("127.0.0.1", port, timeout)
-        if host[0].isdigit():
+        if host.count(".") == 3 or ":" in host:
             raise NetworkUnreachable(f"{host}: no joined network leads there")
         raise NameNotResolved(f"{host}: there is no such name")
 
@@ -116,6 +117,31 @@ def test_without_the_option_there_is_no_outside(zt: Zt) -> None:
         for host in ("127.0.0.1", "localhost"):
             with pytest.raises(ProxyError):
                 client.connect(host, server.getsockname()[1], timeout=10)
+
+
+@pytest.mark.parametrize("words", [["--dns", "system"], []])
+def test_names_that_only_the_system_knows(zt: Zt, words: list[str]) -> None:
+    """They are asked of it on demand alone, and lead to what is inside."""
+    data = os.urandom(1000)
+    with proxy(zt, *words) as running, peer(backwards) as target:
+        client = Proxy(ProxyType.SOCKS5, "127.0.0.1", running.port, rdns=True)
+        if not words:
+            # Nobody comes: let the peer go.
+            with pytest.raises(ProxyError):
+                client.connect("10.121.9", target, timeout=10)
+            socket.create_connection(("127.0.0.1", target)).close()
+            return
+        with client.connect("10.121.9", target, timeout=10) as connection:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            assert receive_all(connection) == data[::-1]
+        # What is outside stays there.
+        with pytest.raises(ProxyError):
+            client.connect("127.1", target, timeout=10)
+
+
+def test_no_such_resolver(zt: Zt) -> None:
+    assert zt("proxy", "--dns", "isp").code == ExitCode.USAGE
 
 
 def test_refusals_outside(zt: Zt) -> None:

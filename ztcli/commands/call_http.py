@@ -31,6 +31,8 @@ from ztcli.tls import client_context
 
 HTTP_TIMEOUT_S: Final = 90.0
 _CHUNK: Final = 256 * 1024
+_PASSING: Final = frozenset((408, 429, 500, 502, 503, 504))
+"""Refusals that --retry takes for those of the moment, as curl does."""
 _FORM: Final = "application/x-www-form-urlencoded"
 _PROXY_PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
@@ -113,6 +115,8 @@ class _Prepared:
         self.files: list[tuple[str, Any]] = []
         self.form: dict[str, list[str]] = {}
         self.upload = options.upload_file
+        self.is_spent = False
+        """That the body came from stdin, which cannot be read twice."""
         self.method = options.request or ""
         self._body(env, options)
         self.auth = self._auth(env, options)
@@ -216,8 +220,10 @@ def _read_file(name: str) -> bytes:
         raise CommandError(f"{name}: {error.strerror}", ExitCode.CANNOT_READ) from error
 
 
-async def _upload(env: Environment, name: str) -> AsyncIterator[bytes]:
+async def _upload(env: Environment, request: _Prepared) -> AsyncIterator[bytes]:
+    name = request.upload or ""
     if name == "-":
+        request.is_spent = True
         reader = InputReader(env.stdin)
         while chunk := await reader.read():
             yield chunk
@@ -256,7 +262,12 @@ async def _exchange(
     wanted = is_wanted(env, settings, asked=options.progress, to_file=to_file)
     async with client:
         with _translated(request.url), metered(env, counts, wanted=wanted):
-            response = await retrying(options, lambda: _send(env, client, request))
+            response = await retrying(
+                options,
+                lambda: _send(env, client, request),
+                may_repeat=lambda: not request.is_spent,
+                gives_up=_is_passing,
+            )
             journal.answered = journal.now()
             outcome.response = response
             try:
@@ -265,11 +276,19 @@ async def _exchange(
                 await response.aclose()
 
 
+async def _is_passing(response: httpx.Response) -> bool:
+    """Tell whether a refusal may be of the moment; the answer is let go then."""
+    if response.status_code not in _PASSING:
+        return False
+    await response.aclose()
+    return True
+
+
 async def _send(env: Environment, client: httpx.AsyncClient, request: _Prepared) -> httpx.Response:
     headers = list(request.headers)
     content: bytes | AsyncIterator[bytes] | None = request.content
     if request.upload is not None:
-        content = _upload(env, request.upload)
+        content = _upload(env, request)
         if request.upload != "-":
             length = os.stat(request.upload).st_size  # noqa: PTH116
             headers.append(("Content-Length", str(length)))

@@ -84,8 +84,17 @@ async def _connect_once(
     )
 
 
-async def retrying(options: CallOptions, attempt: Callable[[], Awaitable[Result]]) -> Result:
-    """Await `attempt()`, again as --retry says."""
+async def retrying(
+    options: CallOptions,
+    attempt: Callable[[], Awaitable[Result]],
+    *,
+    may_repeat: Callable[[], bool] = lambda: True,
+    gives_up: Callable[[Result], Awaitable[bool]] | None = None,
+) -> Result:
+    """Await `attempt()`, again as --retry says, unless what it took cannot be had again.
+
+    `gives_up` tells of a result whether it is to be forgotten for another attempt.
+    """
     loop = asyncio.get_running_loop()
     limit = parsing.duration(options.retry_max_time) if options.retry_max_time else None
     deadline = loop.time() + limit if limit is not None else None
@@ -93,14 +102,18 @@ async def retrying(options: CallOptions, attempt: Callable[[], Awaitable[Result]
     pause = _RETRY_DELAY_S
     for rest in range(options.retry, -1, -1):
         try:
-            return await attempt()
+            result = await attempt()
         except Exception as error:
             code = code_of(error)
-            retried = code in _RETRIED
+            retried = code in _RETRIED and may_repeat()
             if code is ExitCode.CANNOT_CONNECT and isinstance(error, ConnectionRefusedError):
                 retried = options.retry_connrefused
             if not retried or not rest or (deadline is not None and loop.time() >= deadline):
                 raise
+        else:
+            is_last = not rest or (deadline is not None and loop.time() >= deadline)
+            if gives_up is None or is_last or not may_repeat() or not await gives_up(result):
+                return result
         await asyncio.sleep(delay if delay is not None else pause)
         pause = min(pause * 2, 60.0)
     raise AssertionError("unreachable")

@@ -22,7 +22,7 @@ from ztcli.engine import Engine, Stream
 from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.flows import LocalPort
-from ztcli.inside import PAC_PATH, Inside, Outside
+from ztcli.inside import PAC_PATH, Inside, Outside, system_addresses
 from ztcli.local import LocalListener
 from ztcli.options import Settings
 from ztcli.output.records import print_event
@@ -52,6 +52,9 @@ class ProxyOptions:
     direct: Annotated[
         bool, typer.Option("--direct", help="What is outside goes by the ordinary network.")
     ] = False
+    dns: Annotated[
+        Text, typer.Option("--dns", metavar="WHICH", help="overlay alone, or the system's too.")
+    ] = None
     pac: Annotated[
         bool, typer.Option("--pac", help="Print the URL of a script that configures browsers.")
     ] = False
@@ -92,6 +95,9 @@ class ProxyPort:
                 f"--listen {host}: whoever reaches this address could enter the network",
                 "say who may: --auth-file FILE with lines of USER:PASSWORD",
             )
+        self._dns = (options.dns or "overlay").lower()
+        if self._dns not in ("overlay", "system"):
+            raise UsageProblem(f"--dns is overlay or system, not {options.dns!r}")
         ports = options.allow_ports
         self._ports = frozenset(parsing.ports(ports)) if ports else None
         self._idle = parsing.duration_or(options.idle_timeout, None)
@@ -149,6 +155,7 @@ class ProxyPort:
             direct=self._options.direct,
             reaches_us=_is_loopback(self._place[0]),
             pac=self._options.pac,
+            asks_system=self._dns == "system",
         )
         service = ProxyService(env, settings, engine, rules)
         most = self._options.max_conns
@@ -205,7 +212,8 @@ def _users(path: Path, settings: Settings) -> dict[str, str]:
 class Rules:
     """Who may come to a proxy, and what it leads to; None means all of them.
 
-    With `direct` what is outside the networks is reached too, this machine if `reaches_us`.
+    With `direct` what is outside the networks is reached too, this machine if `reaches_us`. With
+    `asks_system` names that the networks do not know are asked of this machine's resolver.
     """
 
     users: Mapping[str, str] | None = None
@@ -214,6 +222,7 @@ class Rules:
     direct: bool = False
     reaches_us: bool = False
     pac: bool = False
+    asks_system: bool = False
 
 
 class ProxyService:
@@ -353,11 +362,26 @@ class ProxyService:
 
     async def _open(self, host: str, port: int, timeout: float | None) -> Stream:
         try:
-            return await self._engine.connect(host, port, timeout)
+            return await self._connect(host, port, timeout)
         except Exception as error:
             if self._outside is None or not await self._outside.takes(host, code_of(error)):
                 raise
         return await self._outside.connect(host, port, timeout)
+
+    async def _connect(self, host: str, port: int, timeout: float | None) -> Stream:
+        """Connect inside; a name that only the system knows stands for an address inside."""
+        try:
+            return await self._engine.connect(host, port, timeout)
+        except Exception as error:
+            if not self._rules.asks_system or code_of(error) is not ExitCode.NOT_RESOLVED:
+                raise
+            inside = await Inside.of(self._engine, self._settings.names.hosts)
+            if inside.holds(host):
+                raise
+            found = [one for one in await system_addresses(host, port) if inside.holds(one)]
+            if not found:
+                raise
+        return await self._engine.connect(found[0], port, timeout)
 
     async def _reach_http(self, host: str, port: int) -> Stream | int:
         found = await self._reach(host, port)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -43,16 +44,21 @@ class Meter:
         if not self._is_terminal:
             self._env.say(text)
             return
+        # A line that wraps could not be written over.
+        shown = text[: shutil.get_terminal_size().columns - 1]
+        self._write("\r" + shown.ljust(self._width))
+        self._width = len(shown)
+
+    def _write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):
-            self._env.stderr.write("\r" + text.ljust(self._width))
+            self._env.stderr.write(text)
             self._env.stderr.flush()
-        self._width = len(text)
 
     def finish(self) -> None:
         """Leave the last line standing."""
         self.show()
         if self._is_terminal:
-            self._env.say("")
+            self._write("\n")
 
 
 def line(sent: int, received: int, expected: int | None, seconds: float) -> str:

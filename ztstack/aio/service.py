@@ -87,7 +87,8 @@ class NodeConfig:
     reached. The default relay serves the official planet only: nobody else's is to be told who
     talks to whom. `moons` are ids to orbit, each with the address of a root that has it.
     `multipath` uses several paths to a peer at once; None lets `local.conf` decide. `hints` say
-    where roots and peers are worth a try. `capture` names files for what passes.
+    where roots and peers are worth a try. `use_cache` begins with the configurations that were
+    kept. `capture` names files for what passes.
     """
 
     networks: tuple[NetworkId, ...] = ()
@@ -99,6 +100,7 @@ class NodeConfig:
     root: bool = False
     controller: Store | None = None
     insecure_state: bool = False
+    use_cache: bool = True
     port_mapping: bool = False
     relay: Endpoint | None = DEFAULT_RELAY
     force_relay: bool = False
@@ -383,6 +385,8 @@ class Service:
         cached = self._storage.load_network(network) if self._storage is not None else None
         if self._storage is not None and cached is None:
             self._storage.save_network(network, b"")
+        if not self.config.use_cache:
+            cached = None
         self.node.join(self.clock.now(), network, cached or None, settings)
         self.driver.pump_soon()
 
