@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from ztcli.agent_wire import (
+    AGENT,
     DATA_BYTES,
     Channel,
     Kind,
@@ -118,6 +119,7 @@ class ControlServer:
             "ping": self._ping,
             "netcheck": self._netcheck,
             "status": self._status,
+            "leave": self._leave,
             "level": self._level,
             "stop": self._stop,
         }
@@ -254,6 +256,16 @@ class ControlServer:
         del request
         status = await self._engine.status()
         await channel.send(Kind.ANSWER, json.dumps(status, default=str).encode())
+
+    async def _leave(self, channel: Channel, request: Values) -> None:
+        if self._settings.serves != AGENT:
+            raise CommandError(
+                f"the network is in use by {self._settings.serves}, pid {os.getpid()}",
+                ExitCode.STATE_IN_USE,
+            )
+        # What is kept, and not joined this time, is left too.
+        self._engine.leave(request["network"])
+        await channel.send_json(Kind.ANSWER, {})
 
     async def _level(self, channel: Channel, request: Values) -> None:
         set_level(str(request["level"]))

@@ -98,6 +98,10 @@ def lost() -> Reset:
     return Reset("the process that runs the node is gone", ExitCode.CONNECTION_LOST)
 
 
+AGENT: Final = "zt agent"
+"""What the node of an agent says that it is there for."""
+
+
 class Channel:
     """One connection between a rider and the node."""
 
@@ -163,6 +167,24 @@ class Channel:
         self.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
+
+
+async def ask(path: Path, what: str, values: Values | None = None) -> Values | None:
+    """Ask the process behind a socket for something; None if there is none."""
+    channel = await open_channel(path)
+    if channel is None:
+        return None
+    try:
+        await channel.send_json(Kind.REQUEST, {"do": what, **(values or {})})
+        kind, data = await channel.receive()
+    except OSError:
+        return None
+    finally:
+        channel.close()
+    if kind is Kind.FAILURE:
+        raise decode_failure(data)
+    found: Values | None = json.loads(data) if kind is Kind.ANSWER else None
+    return found
 
 
 def pack_datagram(values: Values, data: bytes) -> bytes:

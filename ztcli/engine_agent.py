@@ -369,17 +369,3 @@ def check(env: Environment, settings: Settings, about: Values) -> None:
 def _refused(option: str, holder: str, hint: str) -> CommandError:
     words = f"{option} is a matter of the node, and that runs already ({holder})"
     return CommandError(words, ExitCode.STATE_IN_USE, hint)
-
-
-async def ask_about(path: Path) -> Values | None:
-    """Return who runs the node behind a socket; None if nobody does."""
-    channel = await open_channel(path)
-    if channel is None:
-        return None
-    try:
-        await channel.send_json(Kind.REQUEST, {"do": "about"})
-        return await channel.answer()
-    except OSError:
-        return None
-    finally:
-        channel.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from ztcli.agent_wire import bound_path, is_supported
+from ztcli.agent_wire import ask, bound_path, is_supported
 from ztcli.engine import Engine
 from ztcli.engine_around import EngineAround
 from ztcli.environment import Environment
@@ -70,10 +70,12 @@ class ChoosingEngine(EngineAround):
         path = bound_path(state)
         if path is None:
             return None
-        from ztcli.engine_agent import AgentEngine, ask_about
+        about = await ask(path, "about")
+        if about is None:
+            return None
+        from ztcli.engine_agent import AgentEngine
 
-        about = await ask_about(path)
-        return AgentEngine(self._env, self._settings, path, about) if about is not None else None
+        return AgentEngine(self._env, self._settings, path, about)
 
     def _own(self) -> Engine:
         from ztcli.engine_stack import StackEngine

@@ -181,6 +181,11 @@ class StackEngine:
             )
         await self.join_more(self._networks, settings.join_timeout, settings.wait_auth)
 
+    def leave(self, network: str) -> None:
+        """Leave a network that was joined."""
+        self._node.leave(network)
+        self._networks = tuple(one for one in self._networks if one != network)
+
     async def join_more(
         self, networks: Sequence[str], timeout: float | None, wait_auth: float
     ) -> None:

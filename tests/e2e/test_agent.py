@@ -111,8 +111,35 @@ def test_what_only_the_node_decides_is_refused(lab: World, agent: dict[str, Any]
     assert f"pid {agent['pid']}" in alone.stderr.decode()
 
 
+def test_reload_joins_what_is_named_by_now(lab: World, agent: dict[str, Any]) -> None:
+    adhoc = "ff00160016000000"
+    reloaded = lab.run(*ME, "--json", "-n", adhoc, "agent", "reload")
+    assert reloaded.returncode == 0, reloaded.stderr
+    found = json.loads(reloaded.stdout)
+    assert (found["pid"], found["networks"]) == (agent["pid"], [*agent["networks"], adhoc])
+    left = lab.run(*ME, "leave", adhoc)
+    assert left.returncode == 0, left.stderr
+    assert status_of(lab)["networks"] == agent["networks"]
+    assert lab.run(*ME, "leave", adhoc).returncode == ExitCode.USAGE
+    fixed = lab.run(*ME, "agent", "reload", "--relay", "off")
+    assert fixed.returncode == 0
+    assert "--relay is not what the node runs with" in fixed.stderr.decode()
+
+
+def test_how_much_it_says_is_chosen_while_it_runs(lab: World, agent: dict[str, Any]) -> None:
+    before = lab.run(*ME, "agent", "log").stdout.decode()
+    assert agent["node"] in before
+    assert lab.run(*ME, "agent", "log", "--level", "loud").returncode == ExitCode.USAGE
+    assert lab.run(*ME, "agent", "log", "--level", "debug").returncode == 0
+    adhoc = "ff00160016000000"
+    assert lab.run(*ME, "-n", adhoc, "agent", "reload").returncode == 0
+    after = lab.run(*ME, "--json", "agent", "log")
+    assert f"network {adhoc}: OK" in json.loads(after.stdout)["lines"]
+
+
 def test_without_an_agent(lab: World) -> None:
-    for words in (("--agent", "require", "ip"), ("agent", "status"), ("agent", "stop")):
+    quiet = ("agent", "log", "--level", "debug")
+    for words in (("--agent", "require", "ip"), ("agent", "status"), ("agent", "stop"), quiet):
         assert lab.run(*ME, *words).returncode == ExitCode.NO_AGENT
 
 

@@ -20,12 +20,12 @@ import typer
 
 from ztcli import parsing, ready, runner
 from ztcli.agent_wire import (
-    Kind,
+    AGENT,
     Values,
+    ask,
     bound_path,
     is_supported,
     node_settings,
-    open_channel,
 )
 from ztcli.binding import CONTEXT, Invocation, NoOptions, bind, bind_invocation, new_app
 from ztcli.environment import Environment
@@ -92,7 +92,7 @@ def run(env: Environment, settings: Settings, options: RunOptions) -> ExitCode:
     state = state_of(settings)
     idle = parsing.duration_or(options.idle_timeout, None)
     ready.check(options.ready_fd)
-    settings = with_health(replace(settings, serves="zt agent"), options.health)
+    settings = with_health(replace(settings, serves=AGENT), options.health)
 
     async def main() -> ExitCode:
         from ztcli.agent_server import ServingEngine
@@ -215,7 +215,7 @@ def stop(env: Environment, settings: Settings, options: NoOptions) -> ExitCode:
     del options
     state = state_of(settings)
     about = _needed(state)
-    if about["command"] != "zt agent":
+    if about["command"] != AGENT:
         raise UsageProblem(
             f"the node belongs to {about['command']}, pid {about['pid']}, not to an agent",
             f"end that instead: kill {about['pid']}",
@@ -332,16 +332,8 @@ def _about(state: Path) -> Values | None:
 
 async def _ask(state: Path, what: str, values: Values | None = None) -> Values | None:
     path = bound_path(state)
-    channel = await open_channel(path) if path is not None else None
-    if channel is None:
-        return None
-    try:
-        await channel.send_json(Kind.REQUEST, {"do": what, **(values or {})})
-        return {**await channel.answer(), "socket": str(path)}
-    except OSError:
-        return None
-    finally:
-        channel.close()
+    found = await ask(path, what, values) if path is not None else None
+    return {**found, "socket": str(path)} if found is not None else None
 
 
 def _is_held(state: Path) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ztcli import names
+from ztcli.agent_wire import ask, bound_path, is_supported
 from ztcli.binding import NoOptions, single
 from ztcli.environment import Environment
 from ztcli.exit_codes import ExitCode, UsageProblem
@@ -111,7 +114,10 @@ def leave(env: Environment, settings: Settings, options: LeaveOptions) -> ExitCo
         raise UsageProblem("--ephemeral keeps no memberships: there is nothing to leave")
     network, _ = settings.names.network(options.network_id)
     kept = names.load(settings.state)
-    was_member = ztstack.forget_network(settings.state, ztstack.NetworkId.parse(network))
+    parsed = ztstack.NetworkId.parse(network)
+    was_member = any(one.network == parsed for one in ztstack.kept_networks(settings.state))
+    if was_member and not _left_by_agent(settings.state, network):
+        ztstack.forget_network(settings.state, parsed)
     is_known = network in kept.left or network in kept.networks.values()
     if not was_member and not (options.forget and is_known):
         raise UsageProblem(f"this node is no member of {network}", "see: zt networks")
@@ -123,6 +129,14 @@ def leave(env: Environment, settings: Settings, options: LeaveOptions) -> ExitCo
     else:
         env.print(f"{network} {'forgotten' if options.forget else 'left'}")
     return ExitCode.OK
+
+
+def _left_by_agent(state: Path, network: str) -> bool:
+    """Have the node that runs leave, if it is an agent's; False if none runs."""
+    path = bound_path(state) if is_supported() else None
+    if path is None:
+        return False
+    return asyncio.run(ask(path, "leave", {"network": network})) is not None
 
 
 networks_app = single("networks", networks, NoOptions, "Print the networks, left ones too.")

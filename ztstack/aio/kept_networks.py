@@ -6,9 +6,8 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ztstack.aio.network_conf import network_conf_file
 from ztstack.aio.storage import Storage
-from ztstack.base.errors import DecodeError, StorageError
+from ztstack.base.errors import DecodeError
 from ztstack.base.network_id import NetworkId
 from ztstack.vl2.events import NetworkStatus
 from ztstack.vl2.network_config import NetworkConfig
@@ -42,16 +41,12 @@ def kept_networks(state: Path) -> list[KeptNetwork]:
 
 def forget_network(state: Path, network: NetworkId) -> bool:
     """End a membership; False if there was none, StateInUse while a node runs here."""
-    file = state / "networks.d" / f"{network}.conf"
-    if not file.exists():
-        return False
     storage = Storage(state)
+    if network not in storage.networks():
+        return False
     storage.open()
     try:
-        file.unlink(missing_ok=True)
-        network_conf_file(state, network).unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"{file}: {error.strerror}") from error
+        storage.forget_network(network)
     finally:
         storage.close()
     return True

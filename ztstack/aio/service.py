@@ -391,7 +391,10 @@ class Service:
         self.driver.pump_soon()
 
     def leave(self, network: NetworkId) -> None:
+        """Leave it, and do not come back at the next start."""
         self.node.leave(self.clock.now(), network)
+        if self._storage is not None:
+            self._storage.forget_network(network)
 
     def _status(self, network: NetworkId) -> NetworkStatus:
         return self.node.member(network).network.status

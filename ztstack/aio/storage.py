@@ -187,6 +187,15 @@ class Storage:
     def save_network(self, network: NetworkId, data: bytes) -> None:
         write_atomically(self.folder / "networks.d" / f"{network}.conf", data)
 
+    def forget_network(self, network: NetworkId) -> None:
+        """End a membership: its configuration goes, and the settings that the owner gave it."""
+        for suffix in ("conf", "local.conf"):
+            path = self.folder / "networks.d" / f"{network}.{suffix}"
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise StorageError(f"{path}: {error.strerror}") from error
+
     def networks(self) -> list[NetworkId]:
         """Return the networks that have a file here."""
         found = []
