@@ -10,7 +10,7 @@ from typing import Any, Final
 from tests.bench.ends import Course, Row
 from tests.support.zt_process import ROOT, ProcessFailure
 
-SCRIPTS: Final = ("startup", "root", "controller", "rules", "forwarding", "bonding")
+SCRIPTS: Final = ("startup", "root", "controller", "rules", "forwarding", "bonding", "riding")
 """Those that have a target of their own in what they print, and no row of the table."""
 _SECONDS: Final = 1800.0
 

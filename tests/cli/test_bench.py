@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.cli import Zt, free_port, make_engine, os_engine, peer, receive_all
 from tests.support.os_engine import OsEngine, OsStream
-from tests.support.serving import Serving, serving
+from tests.support.serving import Serving, Terminal, serving
 from ztcli.app import run
 from ztcli.commands.bench_wire import MAGIC, QUESTION, Mode
 from ztcli.engine import Engine, Stream
@@ -88,12 +88,6 @@ def test_datagrams(zt: Zt, host: Serving, direction: str) -> None:
 
 
 def test_live_line(zt: Zt, host: Serving, tmp_path: Path) -> None:
-    class Terminal(io.StringIO):
-        """A stderr that says it is a terminal."""
-
-        def isatty(self) -> bool:
-            return True
-
     stderr = Terminal()
     with (tmp_path / "out").open("wb") as stdout:
         env = Environment(
@@ -108,6 +102,12 @@ def test_live_line(zt: Zt, host: Serving, tmp_path: Path) -> None:
     assert code == 0
     assert " MB/s" in stderr.getvalue()
     assert stderr.getvalue().endswith("\r")
+
+
+def test_live_line_of_the_host(zt: Zt) -> None:
+    with serving(zt, "bench", "serve", "0", terminal=True) as host:
+        assert zt("bench", "127.0.0.1", str(host.port), "--time", "1200ms").code == 0
+    assert re.search(r"\r\d at work  \d+\.\d MB/s", host.stderr)
 
 
 def test_nobody_serves(zt: Zt) -> None:

@@ -20,17 +20,24 @@ from ztcli.environment import Environment
 from ztcli.options import Settings
 
 
+class Terminal(io.StringIO):
+    """A stderr that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 class Serving:
     """A command that is ready; its output is complete after the block of `serving`."""
 
-    def __init__(self, zt: Zt) -> None:
+    def __init__(self, zt: Zt, *, terminal: bool = False) -> None:
         self._zt = zt
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[object] | None = None
         self.code: int | None = None
         self.stdout = b""
         self.stderr = ""
-        self.said = io.StringIO()
+        self.said = Terminal() if terminal else io.StringIO()
         self.ready: dict[str, Any] = {}
 
     def _engine(self, env: Environment, settings: Settings) -> Engine:
@@ -67,11 +74,11 @@ class Serving:
 
 
 @contextmanager
-def serving(zt: Zt, *arguments: str) -> Iterator[Serving]:
+def serving(zt: Zt, *arguments: str, terminal: bool = False) -> Iterator[Serving]:
     """Run a command until the end of the block; it has a ready file of its own."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ready"
-        running = Serving(zt)
+        running = Serving(zt, terminal=terminal)
         words = [*arguments, "--ready-file", str(path)]
         thread = threading.Thread(target=running.run, args=(words,), daemon=True)
         thread.start()
