@@ -173,6 +173,18 @@ def application() -> Any:  # noqa: ANN401 - a command of the Click inside Typer
     return typer.main.get_command(app)
 
 
+def short_help() -> str:
+    """Return what is said to whoever names no command."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = [
+        f"  {name:<{width}}{entry[2]}" for name, entry in COMMANDS.items() if name not in _HIDDEN
+    ]
+    head = ["Usage: zt [OPTIONS] COMMAND [ARGS]...", "", "Commands:"]
+    return "\n".join(
+        (*head, *lines, "", "zt COMMAND --help tells more; zt --help has the options.")
+    )
+
+
 def run(arguments: Sequence[str], env: Environment) -> int:
     """Run one command line and return its exit code."""
     manner = Manner(json="--json" in arguments, trace="--trace" in arguments)
@@ -185,7 +197,8 @@ def run(arguments: Sequence[str], env: Environment) -> int:
             # `-:HOST:PORT` is no option, whatever its first letter says.
             words = [f"stdio{word[1:]}" if word.startswith("-:") else word for word in words]
         if not words:
-            raise UsageProblem("a command is missing", "see: zt --help")
+            env.say(short_help())
+            return ExitCode.USAGE
         root = application()
         invocation.config = _config(env, words, root)
         return root.main(

@@ -65,6 +65,9 @@ async def _supervised(env: Environment, main: Main, timeout: float | None) -> Ex
         if not work.done():
             work.cancel()
             await asyncio.wait((work,))
+        elif not work.cancelled():
+            # An interrupt goes past us; asyncio is not to complain that nobody looked at it.
+            work.exception()
         for number in installed:
             asyncio.get_running_loop().remove_signal_handler(number)
 

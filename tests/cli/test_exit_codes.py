@@ -64,7 +64,6 @@ def test_json_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["fly"],
         ["call"],
         ["call", "--nonsense"],
@@ -117,6 +116,14 @@ def test_usage(zt: Zt, arguments: list[str]) -> None:
     assert result.code == ExitCode.USAGE
     assert result.stdout == b""
     assert 1 <= result.stderr.count("\n") <= 2
+
+
+def test_no_command_at_all(zt: Zt) -> None:
+    result = zt()
+    assert (result.code, result.stdout) == (ExitCode.USAGE, b"")
+    assert result.stderr.startswith("Usage: zt ")
+    assert "\n  listen  " in result.stderr
+    assert "\n  nc " not in result.stderr
 
 
 def test_agent_required(tmp_path: Path) -> None:
