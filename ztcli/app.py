@@ -122,9 +122,18 @@ def load(name: str) -> TyperCommand | TyperGroup:
     assert isinstance(command, TyperCommand | TyperGroup)
     command.name = name
     command.epilog = epilog(name)
+    _take_lines(command)
     for child_name, child in getattr(command, "commands", {}).items():
         child.epilog = epilog(f"{name} {child_name}")
+        _take_lines(child)
     return command
+
+
+def _take_lines(command: Any) -> None:  # noqa: ANN401 - a command of the Click inside Typer
+    """Read variables of options that may be repeated line by line: their values have spaces."""
+    for parameter in command.params:
+        if getattr(parameter, "multiple", False):
+            parameter.type.envvar_list_splitter = "\n"
 
 
 class LazyGroup(TyperGroup):

@@ -227,6 +227,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "zt network set lab --mtu 9000 --token-file ~/.zt-token",
         "zt network set 8056c2e21c000001 --route 10.30.0.0/16 --state controller",
     ),
+    "network info": ("zt network info lab --token-file ~/.zt-token",),
     "network show": (
         "zt network show 8056c2e21c000001 --state controller",
         "zt network show lab --token-file ~/.zt-token --json",

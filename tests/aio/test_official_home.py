@@ -134,7 +134,7 @@ def test_it_stays_an_official_one(home: Path) -> None:
     asyncio.run(main())
     after = contents(home)
     assert {name: after[name] for name in before} == before
-    assert set(after) - set(before) <= {"lock", "identity.checked"}
+    assert set(after) - set(before) <= {"lock", "identity.checked", "machine.fp"}
 
 
 def test_peer_records_are_written_as_the_original_does(home: Path) -> None:

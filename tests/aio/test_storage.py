@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.vectors import load
+from tests.support.vl2 import ALICE
+from ztstack.aio.machine import fingerprint
 from ztstack.aio.storage import Storage, read_identity, write_atomically
 from ztstack.base.errors import IdentityError, StateInUse
 from ztstack.base.network_id import NetworkId
@@ -98,3 +100,31 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
         write_atomically(path, "not bytes")  # type: ignore[arg-type]
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_copy_on_another_machine_is_noticed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = Storage(tmp_path / "state")
+    storage.open()
+    storage.save_identity(ALICE)
+    storage.check_machine()
+    assert caplog.messages == []
+    kept = storage.folder / "machine.fp"
+    if not fingerprint():
+        # A machine without an id cannot be told from another.
+        assert not kept.exists()
+        return
+    assert kept.read_bytes() == fingerprint()
+    kept.write_bytes(b"0" * 32)
+    storage.check_machine()
+    (message,) = caplog.messages
+    assert "comes from another machine" in message
+    assert str(kept) in message
+    # Whoever makes a new one, or says that it was moved, hears no more of it.
+    storage.save_identity(ALICE)
+    storage.check_machine()
+    kept.unlink()
+    storage.check_machine()
+    storage.close()
+    assert len(caplog.messages) == 1

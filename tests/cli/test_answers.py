@@ -72,7 +72,7 @@ def test_options_from_variables(zt: Zt, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_decimal_network_is_told(zt: Zt) -> None:
-    assert "read as decimal" in zt("join", "--once", "-n", "12345").stderr
+    assert "read as decimal" in zt("join", "--once", "-n", "9223372036854775808").stderr
 
 
 def test_state_of_profiles(tmp_path: Path) -> None:

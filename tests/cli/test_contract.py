@@ -167,3 +167,14 @@ def test_a_command_that_is_mistyped(strict: Zt) -> None:
     result = strict("lisen", "80")
     assert (result.code, result.stdout) == (ExitCode.USAGE, b"")
     assert "zt listen" in result.stderr
+
+
+def test_variables_of_options_that_repeat_have_a_value_a_line(
+    strict: Zt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZT_HEADER", "X-One: a b\nbroken")
+    result = strict("call", "http://127.0.0.1:1/")
+    assert result.code == ExitCode.USAGE
+    assert "broken" in result.stderr
+    monkeypatch.setenv("ZT_NETWORK", "8056c2e21c000001, nonsense!")
+    assert "nonsense!" in strict("join", "--once").stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import stat
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import IO, Final
 
+from ztstack.aio.machine import fingerprint
 from ztstack.base.address import Address
 from ztstack.base.errors import IdentityError, InvalidConfig, StateInUse, StorageError
 from ztstack.base.network_id import NetworkId
@@ -27,9 +29,11 @@ _OWN_FILES: Final = (
     "identity.public",
     "identity.secret",
     "identity.checked",
+    "machine.fp",
     "planet",
     _PORT_FILE,
 )
+_log = logging.getLogger("ztstack")
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600, *, sync: bool = True) -> None:
@@ -124,6 +128,7 @@ class Storage:
             except IdentityError as error:
                 raise IdentityError(f"{path}: {error}") from None
             write_atomically(checked, mark.encode())
+        self.check_machine()
         return identity
 
     def save_identity(self, identity: Identity) -> None:
@@ -132,6 +137,21 @@ class Storage:
         )
         write_atomically(self.folder / "identity.checked", identity.key_hash.hex().encode())
         write_atomically(self.folder / "identity.secret", identity.secret_text().encode())
+        (self.folder / "machine.fp").unlink(missing_ok=True)
+        self.check_machine()
+
+    def check_machine(self) -> None:
+        """Warn if the identity was made on another machine: two with one disturb each other."""
+        own, path = fingerprint(), self.folder / "machine.fp"
+        kept = self._read(path)
+        if kept is None and own:
+            write_atomically(path, own)
+        elif own and kept != own:
+            _log.warning(
+                "%s comes from another machine, and two nodes with one identity disturb each"
+                " other: make a new one (zt identity new --force), or if it was moved, remove %s",
+                *(self.folder, path),
+            )
 
     def load_planet(self) -> bytes | None:
         """Return the world file, named `planet` or, as the alias has it, `roots`."""
