@@ -201,7 +201,9 @@ def run(arguments: Sequence[str], env: Environment) -> int:
     invocation = Invocation(env, manner)
 
     def command() -> object:
-        words = ["version"] if list(arguments) == ["--version"] else list(arguments)
+        words = list(arguments)
+        if words[:1] == ["--version"]:
+            words[0] = "version"
         if "forward" in words:
             # `-:HOST:PORT` is no option, whatever its first letter says.
             words = [f"stdio{word[1:]}" if word.startswith("-:") else word for word in words]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import ztstack
 from tests.support.cli import Zt
 from ztcli.completion import FILES, script
 from ztcli.exit_codes import ExitCode
@@ -140,3 +141,13 @@ def test_completions_that_cannot_be_written(zt: Zt) -> None:
     result = zt("completion", "install", "bash")
     assert result.code == ExitCode.CANNOT_WRITE
     assert "Not a directory" in result.stderr
+
+
+def test_version_is_that_of_the_library(zt: Zt) -> None:
+    told = f"zt {ztstack.__version__}\n".encode()
+    assert zt("--version").stdout == zt("version").stdout == told
+    assert json.loads(zt("--version", "--json").stdout)["version"] == ztstack.__version__
+    whole = subprocess.run(
+        [sys.executable, "-m", "ztcli", "--version"], capture_output=True, check=False
+    )
+    assert (whole.returncode, whole.stdout, whole.stderr) == (0, told, b"")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from ztcli import __version__
 from ztcli.binding import CONTEXT, NoOptions, bind, new_app, single
 from ztcli.environment import Environment
 from ztcli.exit_codes import ChildExit, CommandError, ExitCode, UsageProblem
@@ -54,17 +53,13 @@ class ManOptions:
 
 
 def version(env: Environment, settings: Settings, _: NoOptions) -> ExitCode:
-    try:
-        number = importlib.metadata.version("ztstack")
-    except importlib.metadata.PackageNotFoundError:
-        import ztstack
-
-        number = ztstack.__version__
     if settings.json:
-        values = {"version": number, "python": platform.python_version()}
+        import platform
+
+        values = {"version": __version__, "python": platform.python_version()}
         print_record(env, "version", dict(values))
     else:
-        env.print(f"zt {number}")
+        env.print(f"zt {__version__}")
     return ExitCode.OK
 
 
