@@ -155,7 +155,7 @@ def test_only_a_proxy_leads_out(
     listen = f"{gate.machine.address}:3128"
     words = ("--listen", listen, "--auth-file", str(users), "--direct", "--allow-ports", "443")
     gate.start("proxy", *words).ready()
-    listener = world.node("beyond", network).start("listen", "7003", "--mode", "http")
+    listener = world.node(f"beyond-{scheme}", network).start("listen", "7003", "--mode", "http")
     ip = address_of(listener.ready())
     caged = world.lan.machine(f"caged-{scheme}")
     with required():

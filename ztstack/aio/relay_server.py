@@ -51,12 +51,12 @@ class RelayServer:
     outward: int = 0
     refused: int = 0
     greetings: int = 0
-    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _clients: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = field(default_factory=dict)
     _server: asyncio.Server | None = None
 
     @property
     def clients(self) -> int:
-        return len(self._writers)
+        return len(self._clients)
 
     async def start(self) -> None:
         """Listen; PortInUse if somebody else does."""
@@ -72,18 +72,22 @@ class RelayServer:
         if server is not None:
             server.close()
             self.cut()
+            tasks = [task for task in self._clients if task is not None]
+            if tasks:
+                await asyncio.wait(tasks)
             await server.wait_closed()
 
     def cut(self) -> None:
-        for writer in self._writers:
+        for writer in self._clients.values():
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._writers) >= self.max_clients:
+        if len(self._clients) >= self.max_clients:
             self.refused += 1
             writer.transport.abort()
             return
-        self._writers.add(writer)
+        task = asyncio.current_task()
+        self._clients[task] = writer
         own = str(writer.get_extra_info("sockname")[0])
         scopes = frozenset((Scope.GLOBAL, Endpoint.of(ipaddress.ip_address(own).packed, 0).scope))
         outside: asyncio.DatagramTransport | None = None
@@ -98,10 +102,10 @@ class RelayServer:
         finally:
             if outside is not None:
                 outside.close()
-            self._writers.discard(writer)
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+            del self._clients[task]
 
     def _forward(
         self, outside: asyncio.DatagramTransport, payload: bytes, scopes: frozenset[Scope]
