@@ -24,9 +24,9 @@ def to(ip: str, port: int, data: bytes = DATAGRAM) -> bytes:
     return record(b"\x04" + socket.inet_aton(ip) + port.to_bytes(2, "big") + data)
 
 
-def run(test: Callable[[RelayServer], Awaitable[None]], **options: int) -> None:
+def run(test: Callable[[RelayServer], Awaitable[None]], max_clients: int = 8) -> None:
     async def main() -> None:
-        server = RelayServer(**options)
+        server = RelayServer(max_clients=max_clients)
         await server.start()
         try:
             async with asyncio.timeout(10):
