@@ -126,6 +126,15 @@ def test_ssh_gets_its_words_and_our_options(zt: Zt, tmp_path: Path) -> None:
     ]
 
 
+def test_passwords_are_not_written_down(zt: Zt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZT_UPSTREAM_PROXY", "http://proxy:8080")
+    assert b"--upstream-proxy http://proxy:8080" in zt("ssh-config").stdout
+    monkeypatch.setenv("ZT_UPSTREAM_PROXY", "http://me:word@proxy:8080")
+    result = zt("ssh-config")
+    assert result.code == 0
+    assert b"word" not in result.stdout
+
+
 def test_a_block_for_ssh(zt: Zt) -> None:
     result = zt("--profile", "ci", "ssh-config", "--host", "*.zt", "--host", "10.147.*")
     text = result.stdout.decode()

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
-from ztcli import runner
+from ztcli import parsing, runner
 from ztcli.binding import Invocation, new_app, written
 from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.foreground import foreground
@@ -29,7 +29,11 @@ _SSH_CONTEXT: Final = {
 
 def proxy_command(invocation: Invocation) -> str:
     """Return what ssh runs to reach %h and %p, with the options that this call has."""
-    words = [sys.executable, "-m", "ztcli", *written(invocation.common), "call", "--stdio"]
+    common = invocation.common
+    if common.upstream_proxy and parsing.upstream_proxy(common.upstream_proxy).password:
+        # It came from a variable or the config file, and so it will again.
+        common = common.without(("upstream_proxy",))
+    words = [sys.executable, "-m", "ztcli", *written(common), "call", "--stdio"]
     return shlex.join(words).replace("%", "%%") + " %h %p"
 
 
