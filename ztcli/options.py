@@ -291,7 +291,9 @@ def settings(common: Common, default_state: Path, names: Names | None = None) ->
             parsing.check_controller(network, text)
         if is_decimal:
             warnings.append(f"network {text} was read as decimal: {network}")
-        elif text not in names.networks and len(text.removeprefix("0x")) < len(network):
+        elif stack == "overlay" or text in names.networks:
+            continue
+        elif len(text.removeprefix("0x")) < len(network):
             warnings.append(f"network {text} has less than sixteen digits: {network}")
     if common.ephemeral and common.state is not None:
         raise UsageProblem("--ephemeral keeps nothing, --state names where to keep it: choose")
