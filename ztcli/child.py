@@ -38,6 +38,8 @@ class _ChildInput:
         self._writer = writer
 
     async def write(self, views: Sequence[memoryview]) -> None:
+        if self._writer.is_closing():
+            return  # asyncio takes what is written then and loses it; uvloop raises.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._writer.writelines(bytes(view) for view in views)
             await self._writer.drain()

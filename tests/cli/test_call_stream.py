@@ -33,6 +33,21 @@ def test_peer_ends_while_stdin_is_open(zt: Zt) -> None:
     assert time.monotonic() - start < 1.0
 
 
+def test_a_child_that_is_gone_before_the_answer_comes(zt: Zt) -> None:
+    received = []
+
+    def talkative(connection: socket.socket) -> None:
+        received.append(receive_all(connection))
+        for _ in range(3):
+            time.sleep(0.1)
+            connection.sendall(b"answer")
+
+    with peer(talkative) as port:
+        result = zt("call", "127.0.0.1", str(port), "--exec", "echo hi")
+    assert (result.code, result.stderr) == (0, "")
+    assert received == [b"hi\n"]
+
+
 def test_large_transfer_both_ways(zt: Zt) -> None:
     data = os.urandom(3_000_000)
 
