@@ -7,6 +7,7 @@ place of IP addresses; streams are carried by the stack's TCP.
 from __future__ import annotations
 
 from overlay.book import AddressBook, parse_node
+from overlay.config import NodeConfig
 from overlay.datagrams import Datagrams
 from overlay.errors import (
     Closed,
@@ -23,7 +24,8 @@ from overlay.errors import (
 from overlay.events import Echo, Event, EventKind, PeerStatus, Status
 from overlay.memory import SHARED, MemoryNetwork
 from overlay.messages import Kind
-from overlay.node import Node, NodeConfig
+from overlay.node import Node
+from overlay.state import forget_network, kept_networks
 from overlay.tcp import Listener, Stream
 
 __all__ = [
@@ -51,5 +53,7 @@ __all__ = [
     "Status",
     "Stream",
     "Unreachable",
+    "forget_network",
+    "kept_networks",
     "parse_node",
 ]

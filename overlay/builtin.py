@@ -11,11 +11,12 @@ import contextlib
 import re
 from typing import Final, Self
 
+from overlay.config import NodeConfig
 from overlay.datagrams import Datagrams
 from overlay.errors import Closed, OverlayError
 from overlay.memory import MemoryNetwork
 from overlay.messages import Kind, node_text
-from overlay.node import Node, NodeConfig
+from overlay.node import Node
 from overlay.tcp import Listener, Stream
 
 BUILTIN_NODE: Final = 0xEC40EC40EC

@@ -11,7 +11,9 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from overlay.clock import clock_of
 from overlay.errors import Closed, DecodeError, Unreachable
+from overlay.events import EventKind
 from overlay.messages import (
     NODE_BYTES,
     NONCE_BYTES,
@@ -36,6 +38,7 @@ MAX_WAITING: Final = 1024
 
 Emit = Callable[[Kind, int, int, Place, bytes, int], None]
 """Called with kind, network, node, place, payload and version."""
+Tell = Callable[[EventKind, Peer], None]
 
 
 class Discovery:
@@ -46,19 +49,20 @@ class Discovery:
         entropy: Entropy,
         emit: Emit,
         place_of: Callable[[int], Place | None],
-        appeared: Callable[[Peer], None],
-        lost: Callable[[Peer], None],
+        tell: Tell,
+        tick: Callable[[], None],
     ) -> None:
         self.peers = Peers()
         self.advertised: Place | None = None
         self._entropy = entropy
         self._emit = emit
         self._place_of = place_of
-        self._appeared_to = appeared
-        self._lost_to = lost
+        self._tell = tell
+        self._ticked = tick
         self._loop = asyncio.get_running_loop()
+        self._clock = clock_of(self._loop)
         self._found: dict[Key, list[asyncio.Future[None]]] = {}
-        self._echoes: dict[bytes, asyncio.Future[Place]] = {}
+        self._echoes: dict[bytes, asyncio.Future[tuple[Place, float]]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._greeted = self._loop.time()
         self._stopped = False
@@ -85,11 +89,12 @@ class Discovery:
         self._timer = self._loop.call_later(TICK_S, self._tick)
         now = self._loop.time()
         for peer in self.peers.expire(now):
-            self._lost_to(peer)
+            self._tell(EventKind.PEER_LOST, peer)
         if now - self._greeted >= GREET_S:
             self._greeted = now
             for peer in self.peers:
                 self.greet(peer.network, peer.node, peer.place)
+        self._ticked()
 
     # Where a node is.
 
@@ -100,36 +105,63 @@ class Discovery:
     async def locate(self, networks: Iterable[int], node: int) -> int:
         """Return the network on which a node is, after asking others if need be; Unreachable."""
         networks = list(networks)
-        for network in networks:
-            if self.place(network, node) is not None:
-                await self._meet(network, node)
-                return network
-        others = [peer for peer in self.peers if peer.heard is not None]
-        if others and len(self._found) < MAX_WAITING:
-            found = await self._find(networks, node, others[-MAX_ASKED_PEERS:])
-            if found is not None:
-                return found
-        raise Unreachable(f"{node_text(node)}: nobody told where it is; see --peer")
+        met = self._met(networks, node)
+        told = {one: place for one in networks if (place := self.place(one, node)) is not None}
+        if met is None and told:
+            await self._meet(told, node)
+            met = self._met(networks, node)
+        if met is None and len(self._found) < MAX_WAITING and self._knowing(networks, node):
+            await self._find(networks, node)
+            met = self._met(networks, node)
+        met = met if met is not None else next(iter(told), None)
+        if met is None:
+            raise Unreachable(f"{node_text(node)}: nobody told where it is; see --peer")
+        return met
 
-    async def _meet(self, network: int, node: int) -> None:
-        """Greet a peer that was only told of, and give it time to answer.
+    def _met(self, networks: list[int], node: int) -> int | None:
+        """Return the network on which a node was heard."""
+        peers = ((network, self.peers.get(network, node)) for network in networks)
+        return next(
+            (one for one, peer in peers if peer is not None and peer.heard is not None), None
+        )
+
+    async def _meet(self, told: dict[int, Place], node: int) -> None:
+        """Greet a peer where it is said to be, and give it time to answer.
 
         Whoever has heard of us at another place asks there first, and believes us from then on.
         """
-        peer = self.peers.get(network, node)
-        if peer is not None and peer.heard is None:
-            await self._wait_for([network], node, lambda: self.greet(network, node, peer.place))
 
-    async def _find(self, networks: list[int], node: int, others: list[Peer]) -> int | None:
+        def greet() -> None:
+            for network, place in told.items():
+                self.greet(network, node, place)
+
+        (network, *others) = told
+        # On a link in memory everybody has a place, and only the network may be in question.
+        if others or self.peers.get(network, node) is not None:
+            await self._wait_for(list(told), node, greet)
+
+    async def _find(self, networks: list[int], node: int) -> None:
+        """Ask others; who is only just being met may know by the next time."""
         question = node.to_bytes(NODE_BYTES, "big").ljust(QUESTION_BYTES, b"\0")
 
         def ask() -> None:
-            for peer in others:
-                if peer.version == 2:
-                    self._emit(Kind.FIND, peer.network, peer.node, peer.place, question, 2)
+            for peer in self._knowing(networks, node):
+                self._emit(Kind.FIND, peer.network, peer.node, peer.place, question, 2)
 
         await self._wait_for(networks, node, ask)
-        return next((one for one in networks if self.place(one, node) is not None), None)
+
+    def _knowing(self, networks: list[int], node: int) -> list[Peer]:
+        """Return who may know where a node is.
+
+        Those who answered come first, then those we were told of, and strangers last.
+        """
+        others = [
+            peer
+            for peer in self.peers
+            if peer.network in networks and peer.node != node and peer.version == 2
+        ]
+        others.sort(key=lambda peer: (not peer.is_proven, not peer.is_fixed, -(peer.heard or 0)))
+        return others[:MAX_ASKED_PEERS]
 
     async def _wait_for(self, networks: list[int], node: int, ask: Callable[[], None]) -> None:
         """Ask again and again until the node was heard, for a limited time."""
@@ -150,19 +182,21 @@ class Discovery:
         if self._stopped:
             raise Closed("the node was stopped")
 
-    async def echo(self, network: int, node: int, size: int) -> Place:
-        """Ask until an answer comes; return where from."""
+    async def echo(self, network: int, node: int, size: int) -> tuple[Place, float]:
+        """Ask and wait for the answer; return where it came from, and after how many seconds."""
         place = self.place(network, node)
         if place is None or len(self._echoes) >= MAX_WAITING:
             raise Unreachable(f"{node_text(node)}: nobody told where it is; see --peer")
         nonce = self._entropy.take(NONCE_BYTES)
-        future: asyncio.Future[Place] = self._loop.create_future()
+        future: asyncio.Future[tuple[Place, float]] = self._loop.create_future()
         self._echoes[nonce] = future
+        start = self._clock()
         self._emit(Kind.HELLO, network, node, place, self._hello(nonce, size), 2)
         try:
-            return await future
+            place, end = await future
         finally:
             del self._echoes[nonce]
+        return place, end - start
 
     # Greetings.
 
@@ -193,7 +227,7 @@ class Discovery:
     def _appeared(self, key: Key) -> None:
         peer = self.peers.get(*key)
         assert peer is not None
-        self._appeared_to(peer)
+        self._tell(EventKind.PEER_FOUND, peer)
         for future in self._found.get(key, ()):
             if not future.done():
                 future.set_result(None)
@@ -237,7 +271,7 @@ class Discovery:
         advertised = decode_place(frame.payload[NONCE_BYTES:])
         echo = self._echoes.get(nonce)
         if echo is not None and not echo.done():
-            echo.set_result(place)
+            echo.set_result((place, self._clock()))
         key = frame.network, frame.source
         known = self.peers.get(*key)
         was_heard = known is not None and known.heard is not None

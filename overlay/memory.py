@@ -18,7 +18,7 @@ MAX_FLYING: Final = 4096
 
 
 class MemoryNetwork:
-    """A link that nodes of this process share: `OverlayConfig(memory=link)`.
+    """A link that nodes of this process share: `NodeConfig(memory=link)`.
 
     Frames are lost with probability `loss` and take `latency` seconds, and up to `jitter` more,
     in which case they may overtake one another. The same `seed` loses the same frames. On a loop
@@ -88,6 +88,8 @@ class MemoryTransport:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._receive: Receive | None = None
         self._flying = 0
+        # Frames come from the threads of other nodes, too.
+        self._lock = threading.Lock()
 
     async def start(self, receive: Receive) -> None:
         self._network.attach(self._node, self)
@@ -98,7 +100,6 @@ class MemoryTransport:
         self._network.detach(self._node, self)
         self._receive = None
         self._loop = None
-        self._flying = 0
 
     def place_of(self, node: int) -> Place | None:
         """Return where a node is that nobody told of: who is on the link is found by number."""
@@ -110,9 +111,10 @@ class MemoryTransport:
     def deliver(self, frame: bytes, source: Place, delay: float) -> None:
         """Hand a frame over at a later turn of this node's loop; any thread may call."""
         loop = self._loop
-        if loop is None or self._flying >= MAX_FLYING:
-            return
-        self._flying += 1
+        with self._lock:
+            if loop is None or self._flying >= MAX_FLYING:
+                return
+            self._flying += 1
         if _is_running(loop):
             self._schedule(loop, frame, source, delay)
             return
@@ -128,7 +130,8 @@ class MemoryTransport:
             loop.call_soon(self._arrived, frame, source)
 
     def _arrived(self, frame: bytes, source: Place) -> None:
-        self._flying = max(0, self._flying - 1)
+        with self._lock:
+            self._flying -= 1
         if self._receive is not None:
             self._receive(frame, source)
 

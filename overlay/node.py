@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
-from overlay.book import AddressBook, parse_node
+from overlay.book import AddressBook, parse_network
+from overlay.config import NodeConfig
 from overlay.datagrams import Datagrams
 from overlay.discovery import Discovery
 from overlay.errors import (
@@ -20,9 +20,11 @@ from overlay.errors import (
     NotJoined,
     OverlayError,
     PortInUse,
+    StorageError,
+    Unreachable,
 )
 from overlay.events import Echo, Event, EventKind, PeerStatus, Status
-from overlay.memory import MemoryNetwork, MemoryTransport
+from overlay.memory import MemoryTransport
 from overlay.messages import Datagram, Frame, Kind, Place, frame_head, node_text
 from overlay.peers import Peer
 from overlay.state import State, fresh_node
@@ -36,10 +38,8 @@ from overlay.tcp import (
     network_of,
     node_of,
 )
-from overlay.udp import UdpTransport, check_ip, check_port
-from ztstack.aio.entropy import SystemEntropy
+from overlay.udp import UdpTransport, check_port
 from ztstack.base.endpoint import Endpoint
-from ztstack.base.entropy import Entropy
 from ztstack.ip.ports import choose_port
 from ztstack.sockets.mirror import LoopMethods
 from ztstack.sockets.open_sockets import OpenSockets
@@ -52,54 +52,6 @@ MAX_NETWORKS: Final = 256
 MAX_FINDING: Final = 256
 """Datagrams that wait until their node is found."""
 _MAX_ECHO: Final = 1200
-
-
-@dataclass(frozen=True, slots=True)
-class NodeConfig:
-    """What a node is to be.
-
-    `node` None means the one kept in `state`, or a fresh one. `memory` is a link in this process;
-    without it there are UDP sockets on `bind`, which is loopback unless something is given.
-    """
-
-    networks: tuple[int, ...] = ()
-    node: int | None = None
-    state: Path | None = None
-    memory: MemoryNetwork | None = None
-    udp_port: int = 0
-    bind: tuple[Place, ...] = ()
-    advertise: Place | None = None
-    peers: Mapping[int, Place] = field(default_factory=dict)
-    addresses: Mapping[str, int] = field(default_factory=dict)
-    entropy: Entropy = field(default_factory=SystemEntropy)
-    on_event: Callable[[Event], None] | None = None
-
-    def __post_init__(self) -> None:
-        for network in self.networks:
-            _check_network(network)
-        if self.node is not None:
-            parse_node(self.node)
-        check_port(self.udp_port)
-        places = [*self.peers.values(), *([self.advertise] if self.advertise else [])]
-        for host, port in places:
-            check_ip(host)
-            check_port(port)
-
-
-def parse_network(network: int | str) -> int:
-    """Return a network id, given as a number or in hexadecimal, with 0x or without."""
-    if isinstance(network, str):
-        try:
-            network = int(network, 16)
-        except ValueError:
-            raise InvalidConfig(f"a network id is hexadecimal, not {network!r}") from None
-    return _check_network(network)
-
-
-def _check_network(network: int) -> int:
-    if not 0 < network < 1 << 64:
-        raise InvalidConfig(f"a network id has 64 bits, not {network:#x}")
-    return network
 
 
 class Node(LoopMethods[Stream]):
@@ -165,7 +117,7 @@ class Node(LoopMethods[Stream]):
             else:
                 transport = UdpTransport(config.udp_port, config.bind)
             discovery = Discovery(
-                config.entropy, self._emit, transport.place_of, self._appeared, self._lost
+                config.entropy, self._emit, transport.place_of, self._tell_of, self._save
             )
             if config.memory is None:
                 discovery.advertised = config.advertise
@@ -181,8 +133,12 @@ class Node(LoopMethods[Stream]):
         if config.advertise is not None and not config.advertise[1] and transport.locals:
             discovery.advertised = config.advertise[0], transport.locals[0][1]
         self._tell(EventKind.STARTED)
-        for network in networks:
-            await self.join(network)
+        try:
+            for network in networks:
+                await self.join(network)
+        except BaseException:
+            await self.stop()
+            raise
         discovery.start()
 
     async def stop(self) -> None:
@@ -190,20 +146,22 @@ class Node(LoopMethods[Stream]):
         tcp, discovery, transport, state = self._tcp, self._discovery, self._transport, self._state
         if tcp is None or discovery is None or transport is None:
             return
-        await self._opened.stop()
-        await tcp.stop()
-        for task in self._finding:
-            task.cancel()
-        discovery.stop()
-        for endpoint in list(self._datagrams.values()):
-            endpoint.close()
-        self._save(discovery)
-        await transport.stop()
-        if state is not None:
-            state.close()
-        self._tcp = self._discovery = self._transport = self._state = None
-        self._networks.clear()
-        self._tell(EventKind.STOPPED)
+        try:
+            await self._opened.stop()
+            await tcp.stop()
+        finally:
+            for task in self._finding:
+                task.cancel()
+            discovery.stop()
+            for endpoint in list(self._datagrams.values()):
+                endpoint.close()
+            self._save()
+            if state is not None:
+                state.close()
+            self._tcp = self._discovery = self._transport = self._state = None
+            self._networks.clear()
+            self._tell(EventKind.STOPPED)
+            await transport.stop()
 
     @property
     def is_running(self) -> bool:
@@ -226,21 +184,20 @@ class Node(LoopMethods[Stream]):
         # Whatever the callback does, it does not do it in the middle of our work.
         asyncio.get_running_loop().call_soon(self.config.on_event, event)
 
-    def _appeared(self, peer: Peer) -> None:
-        self._tell(EventKind.PEER_FOUND, peer.network, peer)
-        if self._discovery is not None:
-            self._save(self._discovery)
+    def _tell_of(self, kind: EventKind, peer: Peer) -> None:
+        self._tell(kind, peer.network, peer)
 
-    def _lost(self, peer: Peer) -> None:
-        self._tell(EventKind.PEER_LOST, peer.network, peer)
-
-    def _save(self, discovery: Discovery) -> None:
-        if self._state is None or self.config.memory is not None:
+    def _save(self) -> None:
+        """Keep the places that answered; without a disk that takes them, they are found again."""
+        if self._state is None or self._discovery is None or self.config.memory is not None:
             return
         for network in self._networks:
-            peers = discovery.peers.of_network(network)
-            known = [(peer.node, peer.place) for peer in peers if peer.heard is not None]
-            self._state.save_peers(network, known)
+            peers = self._discovery.peers.of_network(network)
+            known = [(peer.node, peer.place) for peer in peers if peer.is_there]
+            try:
+                self._state.save_peers(network, known)
+            except StorageError:
+                self.drops["peers that were not saved"] += 1
 
     # What it is.
 
@@ -264,23 +221,31 @@ class Node(LoopMethods[Stream]):
             raise NotJoined(f"{network}: was not joined")
         return [self.address]
 
-    async def join(self, network: int | str) -> None:
-        """Join a network; nobody has to admit us."""
+    async def online(self, timeout: float = 0.0) -> None:
+        """Return at once: there are no roots to wait for."""
+        del timeout
+        self._running()
+
+    async def join(self, network: int | str, timeout: float = 0.0, wait_auth: float = 0.0) -> None:
+        """Join a network; nobody has to admit us, so there is no waiting."""
+        del timeout, wait_auth
         _, discovery = self._running()
         number = parse_network(network)
         if number in self._networks:
             return
         if len(self._networks) >= MAX_NETWORKS:
             raise InvalidConfig(f"{MAX_NETWORKS} networks are the most")
-        self._networks[number] = None
-        now = asyncio.get_running_loop().time()
-        for node, place in self.config.peers.items():
-            discovery.peers.tell(now, number, node, place, fixed=True)
         if self._state is not None:
             self._state.add_network(number)
-            for node, place in self._state.load_peers(number):
-                if node != self._node and self.config.memory is None:
-                    discovery.peers.tell(now, number, node, place, fixed=False)
+        self._networks[number] = None
+        now = asyncio.get_running_loop().time()
+        if self.config.memory is None:
+            told = self._state.load_peers(number) if self._state is not None else []
+            for node, place in self.config.peers.items():
+                discovery.peers.tell(now, number, node, place, fixed=True)
+            for node, place in told:
+                discovery.peers.tell(now, number, node, place, fixed=False)
+            discovery.peers.forget(number, self._node)
         for peer in discovery.peers.of_network(number):
             discovery.greet(number, peer.node, peer.place)
         self._tell(EventKind.JOINED, number)
@@ -394,6 +359,11 @@ class Node(LoopMethods[Stream]):
             raise NotJoined("there is no network to use")
         return list(self._networks)
 
+    async def resolve(self, host: str, family: int = 0) -> str:
+        """Return the node id that a host stands for; NameNotResolved."""
+        del family
+        return self._peer(host)
+
     async def echo(self, host: str, timeout: float | None = ECHO_TIMEOUT_S, size: int = 0) -> Echo:
         """Ask a node for a sign of life; TimeoutError, Unreachable."""
         _, discovery = self._running()
@@ -402,15 +372,17 @@ class Node(LoopMethods[Stream]):
         node = self.book.resolve(host)
         if node == self._node:
             raise InvalidConfig(f"{host}: is this node, which is there")
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
                 network = await discovery.locate(self._joined(), node)
-                start = loop.time()
-                place = await discovery.echo(network, node, size)
+                place, seconds = await discovery.echo(network, node, size)
         except TimeoutError:
             raise TimeoutError(f"{host}: no answer in {timeout:g} s") from None
-        return Echo(node_text(node), (loop.time() - start) * 1000, place)
+        return Echo(node_text(node), seconds * 1000, place)
+
+    async def ping(self, host: str, timeout: float | None = ECHO_TIMEOUT_S, size: int = 0) -> Echo:
+        """Ask as `echo` does: a host here is always a node."""
+        return await self.echo(host, timeout, size)
 
     def status(self) -> Status:
         tcp, discovery = self._running()
@@ -435,11 +407,6 @@ class Node(LoopMethods[Stream]):
             ),
             dict(drops),
         )
-
-    def httpx_transport(self, **options: Any) -> Any:  # noqa: ANN401 - loaded only when asked for
-        """Return `overlay.http_transport.OverlayTransport` for httpx.AsyncClient."""
-        module = importlib.import_module("overlay.http_transport")
-        return module.OverlayTransport(self, **options)
 
     def serve_on_demand(self, serve: Callable[[Kind, int], None] | None) -> None:
         """Call `serve(kind, port)` before a stream or datagram comes to a port nobody has."""
@@ -574,7 +541,8 @@ class Node(LoopMethods[Stream]):
             return
         peer = discovery.peers.get(network, node)
         place = discovery.place(network, node)
-        assert place is not None
+        if place is None or network not in self._networks:
+            raise Unreachable(f"{node_text(node)}: is gone")
         version = peer.version if peer is not None else 2
         payload = Datagram(local, port, data).encode()
         self._emit(Kind.DATAGRAM, network, node, place, payload, version)

@@ -12,8 +12,8 @@ from overlay.messages import Place
 MAX_PEERS: Final = 1024
 """Peers that were heard and not told; then the one heard longest ago makes room."""
 MAX_ASKED: Final = 256
-EXPIRY_S: Final = 60.0
 """Questions that were not answered; the oldest go."""
+EXPIRY_S: Final = 60.0
 ASK_S: Final = 0.2
 """Nobody is asked the same more often."""
 ANSWER_S: Final = 5.0
@@ -38,6 +38,11 @@ class Peer:
     version: int = 2
     since: float = 0.0
     is_proven: bool = False
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it answered, or was heard at the place that we were told of."""
+        return self.heard is not None and (self.is_proven or self.is_fixed)
 
     @property
     def public_place(self) -> Place:
@@ -154,6 +159,10 @@ class Peers:
             if now - (peer.heard if peer.heard is not None else peer.since) > EXPIRY_S
         ]
         return [self._heard.pop(key) for key in gone]
+
+    def forget(self, network: int, node: int) -> None:
+        for table in (self._fixed, self._heard):
+            table.pop((network, node), None)
 
     def forget_network(self, network: int) -> None:
         for table in (self._fixed, self._heard):

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Hashable
 from typing import Final, Self
 
+from overlay.clock import clock_of
 from overlay.errors import Closed, ConnectReset
 from overlay.messages import HEAD_BYTES, Place, node_text
 from ztstack.base.endpoint import Endpoint
@@ -57,6 +58,7 @@ class TcpDriver:
         self.tracer = CountingTracer()
         self.host = TcpHost(entropy, self.tracer, lambda _: True)
         self.loop = asyncio.get_running_loop()
+        self._clock = clock_of(self.loop)
         self._send = send
         self._sinks: dict[Hashable, Sink] = {}
         self._soon: asyncio.Handle | None = None
@@ -78,7 +80,7 @@ class TcpDriver:
         return self
 
     def now(self) -> int:
-        return int(self.loop.time() * 1e6)
+        return int(self._clock() * 1e6)
 
     def attach(self, key: Hashable, sink: Sink) -> None:
         self._sinks[key] = sink

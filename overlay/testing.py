@@ -19,8 +19,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from overlay.config import NodeConfig
 from overlay.memory import MemoryNetwork
-from overlay.node import Node, NodeConfig
+from overlay.node import Node
 
 NETWORK: Final = 0xCAFE2001
 NODE_A: Final = 0xA1B2C3D4E5

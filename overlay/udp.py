@@ -45,13 +45,14 @@ class UdpTransport:
     """Sockets with one port on all addresses that are to be bound."""
 
     def __init__(self, port: int = 0, bind: Sequence[Place] = ()) -> None:
-        for host, own in bind:
-            check_ip(host)
-            if own and port and own != port:
-                raise InvalidConfig(f"two UDP ports are asked for: {own} and {port}")
+        ports = sorted({port, *(own for _, own in bind)} - {0})
+        if len(ports) > 1:
+            raise InvalidConfig(f"two UDP ports are asked for: {ports[0]} and {ports[1]}")
         self._hosts = tuple(dict.fromkeys(host for host, _ in bind)) or LOOPBACK
+        if len({":" in host for host in self._hosts}) < len(self._hosts):
+            raise InvalidConfig("one address of each family can be bound")
         self._may_lack = not bind
-        self._port = port or next((own for _, own in bind if own), 0)
+        self._port = next(iter(ports), 0)
         self._transports: dict[int, _Sender] = {}
         self.unsent = 0
 
@@ -64,10 +65,13 @@ class UdpTransport:
         for attempt in range(_TRIES):
             try:
                 await self._bind(receive)
-            except OSError as error:
+            except PortInUse:
                 await self.stop()
-                if self._port or error.errno != errno.EADDRINUSE or attempt + 1 == _TRIES:
-                    raise PortInUse(f"UDP port {self._port}: {error.strerror}") from error
+                if self._port or attempt + 1 == _TRIES:
+                    raise
+            except BaseException:
+                await self.stop()
+                raise
             else:
                 return
 
@@ -76,14 +80,12 @@ class UdpTransport:
         port = self._port
         for host in self._hosts:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            if family in self._transports:
-                raise InvalidConfig("one address of each family can be bound")
             try:
                 sock = socket.socket(family, socket.SOCK_DGRAM)
-            except OSError:
+            except OSError as error:
                 if self._may_lack and self._transports:
                     continue
-                raise
+                raise InvalidConfig(f"{host}: {error.strerror}") from error
             try:
                 sock.settimeout(0)
                 for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
@@ -97,7 +99,9 @@ class UdpTransport:
                 lacks = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
                 if self._may_lack and self._transports and lacks:
                     continue  # A machine without IPv6.
-                raise
+                if lacks:
+                    raise InvalidConfig(f"{host}: is no address of this machine") from error
+                raise PortInUse(f"UDP port {port} on {host}: {error.strerror}") from error
             transport, _ = await loop.create_datagram_endpoint(
                 lambda: _Protocol(receive), sock=sock
             )
@@ -135,11 +139,25 @@ class UdpTransport:
             self.unsent += 1
 
 
-def check_ip(host: str) -> None:
+def plain_ip(host: str) -> str:
+    """Return an IP address as the system spells it; InvalidConfig if it is none."""
     try:
-        ipaddress.ip_address(host)
+        ip = ipaddress.ip_address(host)
     except ValueError:
         raise InvalidConfig(f"{host}: is not an IP address") from None
+    return str(getattr(ip, "ipv4_mapped", None) or ip)
+
+
+def peer_place(place: Place, *, zero: bool = False) -> Place:
+    """Return where somebody can be, spelled as the system does; `zero` allows port 0."""
+    host, port = plain_ip(place[0]), place[1]
+    ip = ipaddress.ip_address(host)
+    if ip.is_unspecified or ip.is_multicast:
+        raise InvalidConfig(f"{host}: nobody is there")
+    check_port(port)
+    if not (port or zero):
+        raise InvalidConfig(f"{host}: nobody is at port 0")
+    return host, port
 
 
 def check_port(port: int) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import ipaddress
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import overlay
 from overlay.builtin import BUILTIN_NAME, BUILTIN_NODE, BuiltinPeer
@@ -15,6 +15,8 @@ from ztcli.engine import Datagrams, Listener, NetCheck, Pong, Stream
 from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, UsageProblem
 from ztcli.options import Settings
+
+_LOOPBACK: Final = (("127.0.0.1", 0), ("::1", 0))
 
 
 class OverlayStream:
@@ -57,14 +59,22 @@ class OverlayEngine:
     """A node of the overlay, made from the settings of one command."""
 
     def __init__(self, env: Environment, settings: Settings) -> None:
-        if len(settings.networks) != 1:
+        if len(settings.networks) > 1:
             raise UsageProblem("the overlay takes one network: -n NWID")
+        networks = tuple(int(network, 16) for network in settings.networks)
+        if not networks and settings.state is not None:
+            networks = tuple(overlay.kept_networks(settings.state))
+        if not networks:
+            raise UsageProblem(
+                "no network is named", "name one with -n NWID, or export ZT_NETWORK=NWID"
+            )
         self._env = env
         self._settings = settings
         self._in_memory = settings.transport == "inmem"
-        self._node = overlay.Node(_config(settings, in_memory=self._in_memory))
+        self._node = overlay.Node(_config(settings, networks, in_memory=self._in_memory))
         self._builtin: BuiltinPeer | None = None
         if self._in_memory:
+            self._warn_of_sockets()
             self._node.book.add(BUILTIN_NAME, BUILTIN_NODE)
             self._builtin = BuiltinPeer(overlay.SHARED, self._node.config.networks)
 
@@ -87,6 +97,19 @@ class OverlayEngine:
                 await self._node.stop()
                 raise
         return self
+
+    def _warn_of_sockets(self) -> None:
+        """Say which settings have nothing to act on: a command line may be tried in memory."""
+        settings = self._settings
+        given = {
+            "--udp-port": settings.udp_port,
+            "--bind-udp": settings.bind,
+            "--advertise": settings.advertise,
+            "--peer": settings.peers,
+        }
+        idle = ", ".join(option for option, value in given.items() if value)
+        if idle:
+            self._env.warn(settings, f"warning: in memory there are no sockets for {idle}")
 
     def _is_default_state(self) -> bool:
         profile = self._env.variables.get("ZT_PROFILE")
@@ -206,40 +229,39 @@ class OverlayEngine:
         }
 
 
-def _config(settings: Settings, *, in_memory: bool) -> overlay.NodeConfig:
-    peers = {peer.node: (peer.host, peer.port) for peer in settings.peers}
-    if not in_memory:
-        _check_reach(settings)
-    return overlay.NodeConfig(
-        networks=(int(settings.networks[0], 16),),
+def _config(
+    settings: Settings, networks: tuple[int, ...], *, in_memory: bool
+) -> overlay.NodeConfig:
+    config = overlay.NodeConfig(
+        networks=networks,
         state=settings.state,
         memory=overlay.SHARED if in_memory else None,
         udp_port=settings.udp_port,
         bind=settings.bind,
         advertise=settings.advertise,
-        peers=peers,
+        peers={peer.node: (peer.host, peer.port) for peer in settings.peers},
         addresses=dict(settings.addresses),
     )
+    if not in_memory:
+        for host, _ in config.peers.values():
+            _check_reach(config, f"--peer {host}", host)
+        if config.advertise is not None:
+            host, _ = config.advertise
+            _check_reach(config, f"--advertise {host}", host)
+    return config
 
 
-def _check_reach(settings: Settings) -> None:
-    """Refuse what a socket on loopback cannot do: nobody outside is met by accident."""
-    if settings.bind:
-        return
-    told = [(f"--peer {peer.node:010x}@{peer.host}", peer.host) for peer in settings.peers]
-    if settings.advertise is not None:
-        told.append((f"--advertise {settings.advertise[0]}", settings.advertise[0]))
-    for option, host in told:
-        try:
-            is_here = ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            raise UsageProblem(f"{option}: is not an IP address") from None
-        if not is_here:
-            any_host = "::" if ":" in host else "0.0.0.0"  # noqa: S104 - advice
-            raise UsageProblem(
-                f"{option} is not on this machine, and the overlay binds loopback",
-                f"to open it to others: --bind-udp {any_host}",
-            )
+def _check_reach(config: overlay.NodeConfig, option: str, host: str) -> None:
+    """Refuse what the sockets that are bound cannot do: nobody outside is met by accident."""
+    place = ipaddress.ip_address(host)
+    bound = [ipaddress.ip_address(one) for one, _ in config.bind or _LOOPBACK]
+    usable = [one for one in bound if one.version == place.version]
+    anywhere = "0.0.0.0" if place.version == 4 else "::"  # noqa: S104 - advice
+    hint = f"to open it to others: --bind-udp {anywhere}"
+    if not usable:
+        raise UsageProblem(f"{option}: no IPv{place.version} socket is to be bound", hint)
+    if not place.is_loopback and all(one.is_loopback for one in usable):
+        raise UsageProblem(f"{option} is not on this machine, and the overlay binds loopback", hint)
 
 
 def _text(place: tuple[str, int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
@@ -106,6 +107,39 @@ def test_the_built_in_peer_answers_pings(zt: Zt) -> None:
     assert b"pong from ec40ec40ec" in result.stdout
 
 
+def test_in_memory_there_are_no_sockets(zt: Zt) -> None:
+    given = ["--udp-port", "5", "--peer", "a1b2c3d4e5@127.0.0.1:7", "--advertise", "127.0.0.1"]
+    result = zt("call", *INMEM, *given, "--url", "http://builtin/")
+    assert (result.code, result.stdout) == (0, b"ok\n")
+    told = "warning: in memory there are no sockets for --udp-port, --advertise, --peer\n"
+    assert result.stderr == WARNING + told
+
+
+@pytest.mark.parametrize("host", ["0xec40ec40ec", "ec40ec40ec.zt", "EC40EC40EC"])
+def test_spellings_of_a_node(zt: Zt, host: str) -> None:
+    assert zt("call", *INMEM, "--url", f"http://{host}/").stdout == b"ok\n"
+    assert zt("call", *INMEM, host, "7", stdin=b"x").stdout == b"x"
+
+
+def test_memberships(zt: Zt, tmp_path: Path) -> None:
+    kept = ["--stack", "overlay", "--state", str(tmp_path / "s")]
+    nameless = zt("join", "--once", *kept)
+    assert nameless.code == ExitCode.USAGE
+    assert "no network is named" in nameless.stderr
+    assert zt("join", "--once", "-n", "0xCAFE2001", *kept).code == 0
+    # Joined once, it need not be named again.
+    assert b"network  00000000cafe2001 OK" in zt("status", *kept).stdout
+    told = json.loads(zt("networks", "--json", *kept).stdout)["networks"]
+    assert [(one["network"], one["status"]) for one in told] == [("00000000cafe2001", "OK")]
+    # The managed node of the same directory is member of nothing, and leaves nothing.
+    other = ["--state", str(tmp_path / "s")]
+    assert json.loads(zt("networks", "--json", *other).stdout)["networks"] == []
+    assert zt("leave", "cafe2001", *other).code == ExitCode.USAGE
+    assert zt("leave", "cafe2001", *kept).stdout == b"00000000cafe2001 left\n"
+    assert zt("leave", "cafe2001", *kept).code == ExitCode.USAGE
+    assert zt("status", *kept).code == ExitCode.USAGE
+
+
 def test_join_in_memory(zt: Zt) -> None:
     lines = zt("join", "--once", *INMEM).stdout.decode().splitlines()
     assert lines[0] == "State: (none kept)"
@@ -162,11 +196,18 @@ def test_a_state_that_was_named_is_not_shared(zt: Zt, tmp_path: Path) -> None:
         ["--peer", "a1b2c3d4e5@example.org:9993"],
         ["--advertise", "192.0.2.1"],
         ["--advertise", "[2001:db8::1]:9993"],
+        ["--advertise", "0.0.0.0", "--bind-udp", "0.0.0.0"],
+        ["--bind-udp", "127.0.0.1", "--peer", "a1b2c3d4e5@192.0.2.1:9993"],
+        ["--bind-udp", "127.0.0.1", "--peer", "a1b2c3d4e5@[::1]:9993"],
+        ["--bind-udp", "127.0.0.1:5", "--udp-port", "6"],
+        ["--bind-udp", "192.0.2.1"],
+        ["--bind-udp", "example.org"],
     ],
 )
 def test_loopback_is_not_left_by_accident(zt: Zt, arguments: list[str]) -> None:
     result = zt("join", "--once", *OVERLAY, "--ephemeral", *arguments)
     assert result.code == ExitCode.USAGE
+    assert "[ZT-E002]" in result.stderr
 
 
 def test_told_to_leave_loopback(zt: Zt) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 import overlay
 from overlay import Node, NodeConfig, Unreachable
-from overlay.messages import Datagram, Frame, Kind, Place, frame_head
+from overlay.discovery import MAX_ASKED_PEERS, Discovery
+from overlay.messages import Datagram, Frame, Kind, Place, encode_place, frame_head
 from overlay.peers import ANSWER_S, ASK_S, EXPIRY_S, MAX_ASKED, MAX_PEERS, Peers
-from overlay.testing import VirtualLoop
+from overlay.testing import SeededEntropy, VirtualLoop
 from tests.overlay.hostile import assault
 
 NETWORK = 0xCAFE2001
@@ -98,6 +99,86 @@ def test_a_repeated_question_has_the_same_answer() -> None:
     peers.ask(10, NETWORK, A, HERE, b"four")
     assert not peers.answered(11 + ANSWER_S, NETWORK, A, HERE, b"four")
     assert peers.ask(20, NETWORK, A, HERE, b"five") == b"five"
+
+
+class Bench:
+    """A Discovery that sends to nowhere; what it sent is kept."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[Kind, int, Place, bytes]] = []
+        self.discovery = Discovery(
+            SeededEntropy(1), self._emit, lambda _: None, lambda *_: None, lambda: None
+        )
+
+    def _emit(
+        self, kind: Kind, network: int, node: int, place: Place, payload: bytes, version: int
+    ) -> None:
+        self.sent.append((kind, node, place, payload))
+
+    def asked(self) -> list[int]:
+        return [node for kind, node, _, _ in self.sent if kind is Kind.FIND]
+
+
+def in_virtual_time(script: Callable[[Bench], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await script(Bench())
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
+
+
+def test_whom_we_were_told_of_is_asked_before_it_was_heard() -> None:
+    """A command asks at once; its peer's first answer is still on its way then."""
+
+    async def script(bench: Bench) -> None:
+        discovery = bench.discovery
+        discovery.peers.tell(0, NETWORK, A, HERE, fixed=True)
+        locating = asyncio.create_task(discovery.locate([NETWORK], B))
+        await asyncio.sleep(0.1)
+        assert bench.asked() == [A]
+        found = B.to_bytes(5, "big") + encode_place(THERE)
+        discovery.receive(Frame(Kind.FOUND, NETWORK, A, 1, found), HERE)
+        kind, node, place, hello = bench.sent[-1]
+        assert (kind, node, place) == (Kind.HELLO, B, THERE)
+        reply = hello[:8] + encode_place(None)
+        discovery.receive(Frame(Kind.HELLO_REPLY, NETWORK, B, 1, reply), THERE)
+        assert await locating == NETWORK
+        assert discovery.place(NETWORK, B) == THERE
+
+    in_virtual_time(script)
+
+
+def test_strangers_are_asked_last() -> None:
+    async def script(bench: Bench) -> None:
+        peers = bench.discovery.peers
+        peers.ask(0, NETWORK, B, HERE, b"nonce")
+        assert peers.answered(0, NETWORK, B, HERE, b"nonce")
+        peers.tell(0, NETWORK, C, HERE, fixed=True)
+        for node in range(1, 100):
+            peers.heard(1, NETWORK, node, THERE, 2)
+        with pytest.raises(Unreachable):
+            await bench.discovery.locate([NETWORK], A)
+        assert bench.asked()[:2] == [B, C]
+        assert len(set(bench.asked())) == MAX_ASKED_PEERS
+
+    in_virtual_time(script)
+
+
+def test_who_is_silent_where_it_should_be_is_looked_for() -> None:
+    async def script(bench: Bench) -> None:
+        peers = bench.discovery.peers
+        peers.ask(0, NETWORK, A, HERE, b"nonce")
+        peers.answered(0, NETWORK, A, HERE, b"nonce")
+        peers.tell(0, NETWORK, B, THERE, fixed=True)
+        locating = asyncio.create_task(bench.discovery.locate([NETWORK], B))
+        await asyncio.sleep(0.9)
+        assert bench.asked() == []
+        await asyncio.sleep(0.2)
+        assert bench.asked() == [A]
+        # Nobody knows better, so what we were told has to do.
+        assert await locating == NETWORK
+
+    in_virtual_time(script)
 
 
 # Whole nodes.
@@ -283,13 +364,15 @@ def test_loopback_unless_told_otherwise() -> None:
     asyncio.run(script())
 
 
-def test_hostile_frames() -> None:
+def test_hostile_frames(tmp_path: Path) -> None:
     """A small share of what `python -m tests.overlay.hostile` throws."""
-    report = asyncio.run(assault(20_000, seed=7))
+    report = asyncio.run(assault(20_000, 7, tmp_path))
     assert report.errors == []
     assert report.peers <= MAX_PEERS
     assert report.connections <= 256
     assert report.drops["malformed"] > 1000
+    # No stranger answered a question, so nothing was written about any.
+    assert list((tmp_path / "peers.d").iterdir()) == []
 
 
 @pytest.mark.parametrize("meets", [True, False])

@@ -1,18 +1,19 @@
-"""httpx over a pair of nodes, the built-in peer, and the address book."""
+"""HTTP libraries over a pair of nodes, the built-in peer, and the address book."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import httpx
 import pytest
-from anyio.streams.tls import TLSStream
 
 from overlay import AddressBook, InvalidConfig, MemoryNetwork, NameNotResolved, Node, NodeConfig
 from overlay.builtin import BUILTIN_NODE, MAX_PORTS, BuiltinPeer
-from overlay.http_transport import Bytes
 from overlay.testing import memory_pair, run_pair
 from tests.cli.test_tls import certificate
 
@@ -64,23 +65,19 @@ def test_tls(certificate: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
 
-    async def serve_tls(node: Node) -> None:
-        stream = await (await node.listen(443)).accept()
-        tls = await TLSStream.wrap(
-            Bytes(stream), server_side=True, ssl_context=context, standard_compatible=False
-        )
-        assert (await tls.receive()).startswith(b"GET / HTTP/1.1\r\n")
-        await tls.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret")
-        await stream.send_eof()
+    async def serve_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"GET / HTTP/1.1\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret")
+        writer.close()
 
     async def script() -> None:
         async with memory_pair() as (a, b):
             b.book.add("127.0.0.1", a.address)
-            serving = asyncio.create_task(serve_tls(a))
+            server = await a.start_server(serve_tls, port=443, ssl=context)
             trusting = ssl.create_default_context(cafile=str(certificate))
             async with httpx.AsyncClient(transport=b.httpx_transport(verify=trusting)) as client:
                 assert (await client.get("https://127.0.0.1/", timeout=10)).text == "secret"
-            await serving
+            server.close()
 
     asyncio.run(script())
 
@@ -106,6 +103,38 @@ async def answer_plainly(node: Node) -> None:
     assert (await stream.receive())[:2] == b"\x16\x03"
     await stream.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     await stream.close()
+
+
+async def application(
+    scope: dict[str, Any],
+    receive: Callable[[], Awaitable[dict[str, Any]]],
+    send: Callable[[dict[str, Any]], Awaitable[None]],
+) -> None:
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": f"served {scope['path']}".encode()})
+
+
+def test_an_application_and_aiohttp() -> None:
+    async def script() -> None:
+        async with memory_pair(loss=0.02) as (a, b):
+            ready = asyncio.Event()
+            serving = asyncio.create_task(
+                a.serve_asgi(application, 80, ready=lambda _: ready.set(), lifespan="off")
+            )
+            await ready.wait()
+            async with (
+                aiohttp.ClientSession(connector=b.aiohttp_connector()) as session,
+                session.get(f"http://{a.address}/x") as answer,
+            ):
+                assert await answer.text() == "served /x"
+            async with httpx.AsyncClient(transport=b.httpx_transport(http2=False)) as client:
+                assert (await client.get("http://a/y")).text == "served /y"
+            serving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await serving
+
+    asyncio.run(script())
 
 
 def test_the_built_in_peer() -> None:
@@ -152,7 +181,12 @@ def test_address_book() -> None:
     book = AddressBook({"10.0.0.1": A, "DB": "b1b2c3d4e5"})
     assert book.resolve("10.0.0.1") == A
     assert book.resolve("db") == 0xB1B2C3D4E5
-    assert book.resolve("C1B2C3D4E5") == 0xC1B2C3D4E5
+    for spelling in ("C1B2C3D4E5", "0xc1b2c3d4e5", "0XC1B2C3D4E5", "c1b2c3d4e5.zt"):
+        assert book.resolve(spelling) == 0xC1B2C3D4E5
+    assert book.resolve("0x12") == 0x12
+    book.add("[FD00:0::1]", 7)
+    assert book.resolve("fd00::1") == book.resolve("fd00:0:0::1") == 7
+    book.remove("fd00:0::1")
     assert list(book) == [("10.0.0.1", "a1b2c3d4e5"), ("db", "b1b2c3d4e5")]
     book.remove("DB")
     assert len(book) == 1

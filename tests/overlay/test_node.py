@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 import overlay
+import ztstack
 from overlay import (
     ConnectRefused,
     ConnectReset,
@@ -230,6 +233,116 @@ def test_networks_are_apart() -> None:
     asyncio.run(script())
 
 
+@pytest.mark.parametrize("transport", ["memory", "udp"])
+def test_a_node_on_one_of_our_networks_is_met_there(transport: str) -> None:
+    async def script() -> None:
+        memory = MemoryNetwork() if transport == "memory" else None
+        async with Node(NodeConfig((2,), C, memory=memory)) as c:
+            told = {C: c.locals[0]} if memory is None else {}
+            config = NodeConfig((1, 2, 3), A, memory=memory, peers=told)
+            async with Node(config) as a:
+                listener = await c.listen(80)
+                stream = await a.connect(c.address, 80, 5)
+                assert (await listener.accept()).network == stream.network == f"{2:016x}"
+
+    asyncio.run(script())
+
+
+def test_a_peer_that_leaves_while_it_is_sent_to() -> None:
+    async def script() -> None:
+        config = NodeConfig((NETWORK,), A, peers={B: ("127.0.0.1", 9)})
+        async with Node(config) as a:
+            endpoint = await a.datagram()
+            # Nobody is there, so this waits for an answer first.
+            sending = asyncio.create_task(endpoint.send(b"x", "b1b2c3d4e5", 7))
+            await asyncio.sleep(0.01)
+            a.leave(NETWORK)
+            with pytest.raises(Unreachable):
+                await sending
+
+    asyncio.run(script())
+
+
+def test_the_shape_of_the_stacks_node() -> None:
+    """Whatever an application calls on one, it may call on the other with the same words."""
+    of_the_stack_alone = {"service", "orbit", "deorbit", "moons", "net_report"}
+    names = {name for name in dir(ztstack.Node) if not name.startswith("_")}
+    for name in names - of_the_stack_alone:
+        theirs, ours = getattr(ztstack.Node, name), getattr(Node, name)
+        assert inspect.iscoroutinefunction(theirs) == inspect.iscoroutinefunction(ours), name
+        if callable(theirs):
+            wanted, found = (inspect.signature(one).parameters for one in (theirs, ours))
+            assert list(wanted)[2:] == list(found)[2:], name
+            assert len(wanted) == len(found), name
+
+
+def test_asked_as_the_stacks_node_is(run: Callable[[Script], None]) -> None:
+    async def script(a: Node, b: Node) -> None:
+        await b.online()
+        await b.join("0xcafe2002", timeout=10, wait_auth=0)
+        assert await b.resolve("10.0.0.1") == a.address
+        assert (await b.ping("10.0.0.1", 5)).node == a.address
+        assert b.networks == ["00000000cafe2001", "00000000cafe2002"]
+        with pytest.raises(NameNotResolved):
+            await b.resolve("db")
+
+    run(script)
+
+
+def test_rtt_is_exact_where_the_loops_clock_is_not() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    found: list[float] = []
+
+    async def script(a: Node, b: Node) -> None:
+        found.extend([(await b.echo(a.address, 5)).rtt_ms for _ in range(5)])
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(over("udp4", script))
+    assert all(rtt > 0 for rtt in found)
+    # A clock of milliseconds, and one that stands still, have few readings.
+    assert len(set(found)) > 1
+
+
+@pytest.mark.parametrize(
+    ("bind", "error", "said"),
+    [
+        ((("192.0.2.1", 0),), InvalidConfig, "192.0.2.1: is no address of this machine"),
+        ((("127.0.0.1", 0), ("127.0.0.2", 0)), InvalidConfig, "one address of each family"),
+        ((("127.0.0.1", 0), ("2001:db8::1", 0)), InvalidConfig, "no address of this machine"),
+        ((("127.0.0.1", 5), ("::1", 6)), InvalidConfig, "two UDP ports"),
+        ((("localhost", 0),), InvalidConfig, "not an IP address"),
+    ],
+)
+def test_what_cannot_be_bound(
+    bind: tuple[tuple[str, int], ...], error: type[Exception], said: str
+) -> None:
+    """Sockets that were bound before are closed; pytest tells if one is not."""
+
+    async def script() -> None:
+        with pytest.raises(error, match=re.escape(said)):
+            await Node(NodeConfig((NETWORK,), bind=bind)).start()
+
+    asyncio.run(script())
+
+
+def test_a_port_that_is_in_use() -> None:
+    async def script() -> None:
+        async with Node(NodeConfig((NETWORK,))) as node:
+            port = node.locals[0][1]
+            with pytest.raises(PortInUse, match=f"UDP port {port} on 127.0.0.1"):
+                await Node(NodeConfig((NETWORK,), udp_port=port)).start()
+
+    asyncio.run(script())
+
+
+def test_addresses_have_one_spelling() -> None:
+    config = NodeConfig(
+        peers={A: ("0:0::1", 1), B: ("::ffff:127.0.0.1", 2)}, advertise=("FD00:0::1", 0)
+    )
+    assert config.peers == {A: ("::1", 1), B: ("127.0.0.1", 2)}
+    assert config.advertise == ("fd00::1", 0)
+
+
 def test_same_node_twice_on_one_link() -> None:
     async def script() -> None:
         config = NodeConfig((NETWORK,), A, memory=MemoryNetwork())
@@ -263,6 +376,12 @@ def test_a_spoilt_node_id_is_an_error_and_stays(tmp_path: Path) -> None:
         {"node": 1 << 40},
         {"udp_port": 70_000},
         {"advertise": ("nowhere", 1)},
+        {"advertise": ("0.0.0.0", 1)},
+        {"advertise": ("ff02::1", 1)},
+        {"bind": (("nowhere", 1),)},
+        {"peers": {A: ("127.0.0.1", 0)}},
+        {"peers": {A: ("::", 1)}},
+        {"peers": {0: ("127.0.0.1", 1)}},
         {"peers": {A: ("127.0.0.1", 70_000)}},
     ],
 )

@@ -28,6 +28,12 @@ def service(answer: bytes, sums: list[str]) -> Iterator[int]:
     """Take what is put, note its sum, and answer with something else."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "6")
+            self.end_headers()
+            self.wfile.write(b"hello\n")
+
         def do_PUT(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             sums.append(hashlib.sha256(body).hexdigest())
@@ -62,14 +68,18 @@ def test_tunnel_over_a_bad_path(tmp_path: Path, host: str, form: str) -> None:
         with world.running("expose", "5005", *OVERLAY, *exposing) as running:
             node = running.wait_ready()["node"]
             peer = f"{node}@{bracketed}:{relay.port}"
-            calling = ["--udp-port", "0", "--peer", peer]
-            if form == "ip":
-                calling += ["--map-ip", f"10.9.0.1={node}"]
-            where = "10.9.0.1" if form == "ip" else node
-            url = f"http://{where}:28080/hello"
+            forms = {
+                "node": ("--url", f"http://{node}:28080/hello"),
+                "ip": ("--map-ip", f"10.9.0.1={node}", "--url", "http://10.9.0.1:28080/hello"),
+            }
+            calling = ("call", *OVERLAY, "--udp-port", "0", "--peer", peer)
             files = ("-T", str(tmp_path / "upload"), "-o", str(tmp_path / "answer"))
-            done = world.run("call", *OVERLAY, *calling, "--url", url, *files)
+            done = world.run(*calling, *forms.pop(form), *files)
             assert done.returncode == 0, done.stderr
+            # The other way to name it, with less to carry.
+            (other,) = forms.values()
+            small = world.run(*calling, *other)
+            assert (small.returncode, small.stdout) == (0, b"hello\n"), small.stderr
             line = running.stdout.decode()
     warning = "warning: overlay stack is neither encrypted nor authenticated\n"
     assert line == f"Expose: http://{node}:28080/ -> 127.0.0.1:{target}\n"

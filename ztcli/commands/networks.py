@@ -58,11 +58,31 @@ def networks(env: Environment, settings: Settings, _: NoOptions) -> ExitCode:
 
 def _found(settings: Settings) -> list[Network]:
     """Return the memberships, and what was one or has a name."""
+    known = settings.names
+    found = _overlay_members(settings) if settings.is_overlay else _members(settings)
+    members = {network["network"] for network in found}
+    others = dict.fromkeys((*known.left, *known.networks.values()))
+    for network in others:
+        if network not in members:
+            status = "left" if network in known.left else "not joined"
+            found.append(_empty(known.alias(network), network, status))
+    return found
+
+
+def _overlay_members(settings: Settings) -> list[Network]:
+    import overlay
+
+    kept = overlay.kept_networks(settings.state) if settings.state is not None else []
+    names = [f"{network:016x}" for network in kept]
+    return [_empty(settings.names.alias(name), name, "OK") for name in names]
+
+
+def _members(settings: Settings) -> list[Network]:
     import ztstack
 
     known = settings.names
     kept = ztstack.kept_networks(settings.state) if settings.state is not None else []
-    found = [
+    return [
         {
             "alias": known.alias(str(one.network)),
             "network": str(one.network),
@@ -77,13 +97,6 @@ def _found(settings: Settings) -> list[Network]:
         }
         for one in kept
     ]
-    members = {network["network"] for network in found}
-    others = dict.fromkeys((*known.left, *known.networks.values()))
-    for network in others:
-        if network not in members:
-            status = "left" if network in known.left else "not joined"
-            found.append(_empty(known.alias(network), network, status))
-    return found
 
 
 def _type(one: Any) -> str:  # noqa: ANN401 - the class is loaded by the caller
@@ -108,16 +121,11 @@ def _empty(alias: str, network: str, status: str) -> Network:
 
 
 def leave(env: Environment, settings: Settings, options: LeaveOptions) -> ExitCode:
-    import ztstack
-
     if settings.state is None:
         raise UsageProblem("--ephemeral keeps no memberships: there is nothing to leave")
     network, _ = settings.names.network(options.network_id)
     kept = names.load(settings.state)
-    parsed = ztstack.NetworkId.parse(network)
-    was_member = any(one.network == parsed for one in ztstack.kept_networks(settings.state))
-    if was_member and not _left_by_agent(settings.state, network):
-        ztstack.forget_network(settings.state, parsed)
+    was_member = _forget(settings, settings.state, network)
     is_known = network in kept.left or network in kept.networks.values()
     if not was_member and not (options.forget and is_known):
         raise UsageProblem(f"this node is no member of {network}", "see: zt networks")
@@ -137,6 +145,21 @@ def _left_by_agent(state: Path, network: str) -> bool:
     if path is None:
         return False
     return asyncio.run(ask(path, "leave", {"network": network})) is not None
+
+
+def _forget(settings: Settings, state: Path, network: str) -> bool:
+    """Leave, by the agent if one runs; False if there is nothing to leave."""
+    if settings.is_overlay:
+        import overlay
+
+        return overlay.forget_network(state, int(network, 16))
+    import ztstack
+
+    parsed = ztstack.NetworkId.parse(network)
+    was_member = any(one.network == parsed for one in ztstack.kept_networks(state))
+    if was_member and not _left_by_agent(state, network):
+        ztstack.forget_network(state, parsed)
+    return was_member
 
 
 networks_app = single("networks", networks, NoOptions, "Print the networks, left ones too.")

@@ -10,7 +10,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ztstack.base.errors import ZtError
-from ztstack.sockets.mirror import Mirror
+from ztstack.sockets.mirror import AnyNode
 
 
 class _NoResolver(AbstractResolver):
@@ -32,7 +32,7 @@ class NodeConnector(aiohttp.TCPConnector):
     the system's resolver. Failures are aiohttp's: ClientConnectorError, ServerTimeoutError...
     """
 
-    def __init__(self, node: Mirror, **options: Any) -> None:  # noqa: ANN401 - TCPConnector's
+    def __init__(self, node: AnyNode, **options: Any) -> None:  # noqa: ANN401 - TCPConnector's
         self._node = node
         super().__init__(resolver=_NoResolver(), use_dns_cache=False, **options)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from ztstack.sockets.mirror import Mirror
+from ztstack.sockets.mirror import AnyNode
 from ztstack.sockets.server import Server
 
 GRACE_S = 5
@@ -53,7 +53,7 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    node: Mirror,
+    node: AnyNode,
     app: Application,
     port: int,
     host: str | None = None,

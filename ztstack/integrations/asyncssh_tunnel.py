@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from ztstack.sockets.mirror import Mirror
+from ztstack.sockets.mirror import AnyNode
 from ztstack.sockets.server import Server
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
@@ -19,7 +19,7 @@ class NodeTunnel:
     ids, and None listens on every address of the node.
     """
 
-    def __init__(self, node: Mirror) -> None:
+    def __init__(self, node: AnyNode) -> None:
         self._node = node
 
     async def create_connection(

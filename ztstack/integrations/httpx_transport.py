@@ -15,7 +15,7 @@ from ztstack.base.errors import ZtError
 from ztstack.sockets.blocking import BlockingNode
 from ztstack.sockets.blocking_socket import Socket
 from ztstack.sockets.duplex import Duplex
-from ztstack.sockets.mirror import Mirror
+from ztstack.sockets.mirror import AnyNode
 
 Options = Iterable[Any]
 Verify = ssl.SSLContext | str | bool
@@ -32,7 +32,7 @@ class AsyncNodeTransport(httpx.AsyncHTTPTransport):
 
     def __init__(
         self,
-        node: Mirror,
+        node: AnyNode,
         *,
         verify: Verify = True,
         http2: bool = False,
@@ -159,7 +159,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
 
 
 class _AsyncBackend(httpcore.AsyncNetworkBackend):
-    def __init__(self, node: Mirror) -> None:
+    def __init__(self, node: AnyNode) -> None:
         self._node = node
 
     async def connect_tcp(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 from ztstack.aio.netcheck import NetReport
 from ztstack.aio.service import NodeConfig, Service
@@ -17,7 +16,6 @@ from ztstack.base.errors import InvalidConfig, NameNotResolved, NotJoined, PortI
 from ztstack.base.network_id import NetworkId
 from ztstack.ip.addresses import ANY4
 from ztstack.sockets.datagram import DatagramEndpoint
-from ztstack.sockets.extras import load
 from ztstack.sockets.listener import Listener
 from ztstack.sockets.mirror import BACKLOG, CONNECT_TIMEOUT_S, Mirror
 from ztstack.sockets.open_sockets import OpenSockets
@@ -255,40 +253,6 @@ class Node(Mirror):
                 self._names = NameResolver(self._service, self.datagram, self.connect)
             return await self._names.address(host, family)
         return host
-
-    # Under other libraries.
-
-    def httpx_transport(self, **options: Any) -> Any:  # noqa: ANN401 - loaded only when asked for
-        """Return `ztstack.integrations.httpx_transport.AsyncNodeTransport` for AsyncClient.
-
-        Options: `verify` (True, False, a file, an SSLContext), `http2`, `limits`, `local_address`.
-        """
-        return load("httpx_transport").AsyncNodeTransport(self, **options)
-
-    def aiohttp_connector(self, **options: Any) -> Any:  # noqa: ANN401 - loaded only when asked for
-        """Return `ztstack.integrations.aiohttp_connector.NodeConnector` for ClientSession.
-
-        Takes the options of aiohttp.TCPConnector. MissingExtra without aiohttp.
-        """
-        return load("aiohttp_connector", "aiohttp").NodeConnector(self, **options)
-
-    def asyncssh_tunnel(self) -> Any:  # noqa: ANN401 - loaded only when asked for
-        """Return `ztstack.integrations.asyncssh_tunnel.NodeTunnel`: the `tunnel` of asyncssh."""
-        return load("asyncssh_tunnel").NodeTunnel(self)
-
-    async def serve_asgi(
-        self,
-        app: Callable[..., Awaitable[None]],
-        port: int,
-        host: str | None = None,
-        **options: Any,  # noqa: ANN401 - of a library that is loaded only now
-    ) -> None:
-        """Serve an ASGI application until cancelled; requests get five seconds to end then.
-
-        Options: `ssl` (an SSLContext), `ready` (called with the Server once it listens), and
-        those of uvicorn.Config. MissingExtra without uvicorn, PortInUse, NotJoined.
-        """
-        await load("asgi", "asgi").serve(self, app, port, host, **options)
 
     async def orbit(self, moon_id: int, seed: Address, timeout: float = JOIN_TIMEOUT_S) -> World:
         """Orbit a moon, of which `seed` is a root; Unreachable after `timeout` seconds."""

@@ -8,8 +8,8 @@ import ssl
 from typing import Final, Self
 
 from ztstack.base.errors import ConnectReset
-from ztstack.sockets.mirror import Mirror
-from ztstack.sockets.stream import Stream
+from ztstack.sockets.carrier import Releasable
+from ztstack.sockets.mirror import AnyNode
 from ztstack.sockets.tls import start_tls
 
 LIMIT: Final = 1 << 20
@@ -23,7 +23,7 @@ class Duplex:
         self.writer = writer
 
     @classmethod
-    def over(cls, node: Mirror, stream: Stream) -> Self:
+    def over(cls, node: AnyNode, stream: Releasable) -> Self:
         """Take over a stream of a node."""
         return cls(*node.reader_writer(stream, LIMIT))
 

@@ -8,13 +8,14 @@ import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from ztstack.aio.service import Service
 from ztstack.base.errors import InvalidConfig
 from ztstack.sockets.carrier import Accepting, Carrier, DatagramPort, Releasable
 from ztstack.sockets.datagram import DatagramEndpoint, group_of
 from ztstack.sockets.datagram_transport import DatagramTransport
+from ztstack.sockets.extras import load
 from ztstack.sockets.forwarding import MAX_CONNECTIONS, Forward, Named
 from ztstack.sockets.listener import Listener
 from ztstack.sockets.open_sockets import OpenSockets
@@ -256,6 +257,44 @@ class LoopMethods(ABC, Generic[StreamT]):
         """
         connect = partial(self.create_connection, timeout=timeout)
         return Forward(connect, local, target, max_connections)
+
+    # Under other libraries.
+
+    def httpx_transport(self, **options: Any) -> Any:  # noqa: ANN401 - loaded only when asked for
+        """Return `ztstack.integrations.httpx_transport.AsyncNodeTransport` for AsyncClient.
+
+        Options: `verify` (True, False, a file, an SSLContext), `http2`, `limits`, `local_address`.
+        """
+        return load("httpx_transport").AsyncNodeTransport(self, **options)
+
+    def aiohttp_connector(self, **options: Any) -> Any:  # noqa: ANN401 - loaded only when asked for
+        """Return `ztstack.integrations.aiohttp_connector.NodeConnector` for ClientSession.
+
+        Takes the options of aiohttp.TCPConnector. MissingExtra without aiohttp.
+        """
+        return load("aiohttp_connector", "aiohttp").NodeConnector(self, **options)
+
+    def asyncssh_tunnel(self) -> Any:  # noqa: ANN401 - loaded only when asked for
+        """Return `ztstack.integrations.asyncssh_tunnel.NodeTunnel`: the `tunnel` of asyncssh."""
+        return load("asyncssh_tunnel").NodeTunnel(self)
+
+    async def serve_asgi(
+        self,
+        app: Callable[..., Awaitable[None]],
+        port: int,
+        host: str | None = None,
+        **options: Any,  # noqa: ANN401 - of a library that is loaded only now
+    ) -> None:
+        """Serve an ASGI application until cancelled; requests get five seconds to end then.
+
+        Options: `ssl` (an SSLContext), `ready` (called with the Server once it listens), and
+        those of uvicorn.Config. MissingExtra without uvicorn, PortInUse, NotJoined.
+        """
+        await load("asgi", "asgi").serve(self, app, port, host, **options)
+
+
+AnyNode = LoopMethods[Any]
+"""A node, whatever its streams are."""
 
 
 class Mirror(LoopMethods[Stream]):
