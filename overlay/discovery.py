@@ -28,11 +28,14 @@ from overlay.messages import (
 )
 from overlay.peers import Key, Peer, Peers
 from ztstack.base.entropy import Entropy
+from ztstack.base.limits import RateGate
 
 TICK_S: Final = 5.0
 GREET_S: Final = 15.0
 FIND_S: Final = 1.0
 FIND_REPEAT_S: Final = 0.25
+SHORT_US: Final = 20_000
+"""Between two greetings of strangers whose frames were shorter than these are."""
 MAX_ASKED_PEERS: Final = 16
 MAX_WAITING: Final = 1024
 
@@ -63,6 +66,7 @@ class Discovery:
         self._clock = clock_of(self._loop)
         self._found: dict[Key, list[asyncio.Future[None]]] = {}
         self._echoes: dict[bytes, asyncio.Future[tuple[Place, float]]] = {}
+        self._short: RateGate[None] = RateGate(SHORT_US, 1)
         self._timer: asyncio.TimerHandle | None = None
         self._greeted = self._loop.time()
         self._stopped = False
@@ -219,10 +223,17 @@ class Discovery:
             if not was_heard:
                 self._appeared(key)
                 if frame.version == 2:
-                    self.greet(*key, place)
+                    self._ask_back(frame, place)
             return True
-        self.greet(*key, place)
+        self._ask_back(frame, place)
         return False
+
+    def _ask_back(self, frame: Frame, place: Place) -> None:
+        """Greet whoever spoke; a short word is no reason to send much where it says to be from."""
+        is_short = len(frame.payload) < QUESTION_BYTES
+        if is_short and not self._short.allow(int(self._clock() * 1e6), None):
+            return
+        self.greet(frame.network, frame.source, place)
 
     def _appeared(self, key: Key) -> None:
         peer = self.peers.get(*key)

@@ -15,6 +15,7 @@ from overlay.messages import Place
 Receive = Callable[[bytes, Place], None]
 MAX_FLYING: Final = 4096
 """Frames on their way to one node; what is more is lost, as on any link."""
+_NAME: Final = "node-"
 
 
 class MemoryNetwork:
@@ -73,7 +74,7 @@ SHARED: Final = MemoryNetwork()
 
 def place_of(node: int) -> Place:
     """Return the place of a node on a link in memory, which has no addresses: its number."""
-    return f"node-{node:010x}", 0
+    return f"{_NAME}{node:010x}", 0
 
 
 class MemoryTransport:
@@ -106,7 +107,10 @@ class MemoryTransport:
         return place_of(node) if self._network.has(node) else None
 
     def send(self, frame: bytes, place: Place) -> None:
-        self._network.carry(self._node, int(place[0].removeprefix("node-"), 16), frame)
+        """Send, or lose what is for a place that is not on this link."""
+        name, number = place[0][: len(_NAME)], place[0][len(_NAME) :]
+        if name == _NAME:
+            self._network.carry(self._node, int(number, 16), frame)
 
     def deliver(self, frame: bytes, source: Place, delay: float) -> None:
         """Hand a frame over at a later turn of this node's loop; any thread may call."""

@@ -18,7 +18,8 @@ Version 2, what we send:
     FOUND 7        node (5), endpoint
 
 An endpoint is one byte, 0, 4 or 6, and then the IP address (4 or 16) and the port (2); after 0
-there is neither. Questions are so long that no answer is longer than what asked for it.
+there is neither. Questions are so long that no answer is longer than what asked for it, and whoever
+speaks up in fewer bytes is seldom asked back.
 
 Version 1 is still understood: the letters ZO1, kind (1), network, source and destination of 8
 bytes each, where destination 0 is whoever gets it. Its HELLO and HELLO_REPLY have no nonce, and an
@@ -146,8 +147,8 @@ class Datagram:
 
 
 def encode_place(place: Place | None) -> bytes:
-    """Write an endpoint; None is the byte 0."""
-    if place is None:
+    """Write an endpoint; the byte 0 is none, as of who is on a link in memory: its port is 0."""
+    if place is None or not place[1]:
         return b"\0"
     ip = ipaddress.ip_address(place[0].partition("%")[0])
     return bytes((ip.version,)) + ip.packed + place[1].to_bytes(2, "big")

@@ -181,6 +181,27 @@ def test_who_is_silent_where_it_should_be_is_looked_for() -> None:
     in_virtual_time(script)
 
 
+def test_a_short_word_is_not_answered_at_length() -> None:
+    """Whoever forges addresses gets us to send about as much as it sends itself."""
+
+    async def script(bench: Bench) -> None:
+        said = 0
+        for node in range(1, 1000):
+            payload = Datagram(1, 2, b"").encode()
+            said += len(payload)
+            bench.discovery.heard(Frame(Kind.DATAGRAM, NETWORK, node, A, payload), THERE)
+            await asyncio.sleep(0.001)
+        assert 0 < sum(len(payload) for _, _, _, payload in bench.sent) < said
+        bench.sent.clear()
+        question = bytes(64)
+        for node in range(2000, 2010):
+            bench.discovery.receive(Frame(Kind.HELLO, NETWORK, node, A, question), THERE)
+        kinds = [kind for kind, _, _, _ in bench.sent]
+        assert kinds == [Kind.HELLO, Kind.HELLO_REPLY] * 10
+
+    in_virtual_time(script)
+
+
 # Whole nodes.
 
 
@@ -206,6 +227,36 @@ def test_others_are_asked_where_a_node_is() -> None:
                     await c.connect("0000000001", 80, 5)
 
     asyncio.run(script())
+
+
+def test_who_left_a_link_in_memory_is_nowhere() -> None:
+    async def script() -> None:
+        link = overlay.MemoryNetwork()
+        loop, errors = asyncio.get_running_loop(), list[object]()
+        loop.set_exception_handler(lambda _, context: errors.append(context))
+        async with (
+            Node(NodeConfig((NETWORK,), A, memory=link)) as a,
+            Node(NodeConfig((NETWORK,), B, memory=link)) as b,
+        ):
+            async with Node(NodeConfig((NETWORK,), C, memory=link)) as c:
+                await c.echo(a.address)
+                await a.echo(c.address)
+            await b.echo(a.address)
+            # It is asked where the third one is; on such a link there are no addresses to tell.
+            with pytest.raises(Unreachable):
+                await b.connect("c1b2c3d4e5", 80, 5)
+            assert b.status().drops == a.status().drops == {}
+            # And what somebody tells of an address is no place on it.
+            found = C.to_bytes(5, "big") + encode_place(("10.0.0.1", 9))
+            asking = asyncio.create_task(b.connect("c1b2c3d4e5", 80, 5))
+            await asyncio.sleep(0.1)
+            link.carry(A, B, frame_head(Kind.FOUND, NETWORK, A, B) + found)
+            with pytest.raises(Unreachable):
+                await asking
+        assert errors == []
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(script())
 
 
 def test_what_is_advertised_is_told_to_others() -> None:
