@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Final, Self
 
 import overlay
+import ztstack
 from overlay.builtin import BUILTIN_NAME, BUILTIN_NODE, BuiltinPeer
 from ztcli.boundary import code_of
 from ztcli.engine import Datagrams, Listener, NetCheck, Pong, Stream
@@ -201,18 +202,8 @@ class OverlayEngine:
             "version": overlay.__name__,
             "transport": self._settings.transport,
             "planet": "",
-            "local": [_text(place) for place in found.local],
-            "networks": [
-                {
-                    "network": network,
-                    "name": "",
-                    "status": "OK",
-                    "detail": "",
-                    "addresses": [found.node],
-                    "routes": [],
-                }
-                for network in found.networks
-            ],
+            "local": [f"{host}/{port}" for host, port in found.local],
+            "networks": [_report(network, found.node) for network in found.networks],
             "peers": [
                 {
                     "address": peer.node,
@@ -226,7 +217,17 @@ class OverlayEngine:
                 for peer in found.peers
             ],
             "drops": found.drops,
+            "bonds": [],
         }
+
+
+def _report(network: str, node: str) -> dict[str, object]:
+    """Return what the managed stack tells of a network, as far as it means something here."""
+    number = ztstack.NetworkId.parse(network)
+    report = ztstack.NetworkReport(
+        number, "", "OK", "", is_public=True, mac="", mtu=0, addresses=(node,), routes=()
+    )
+    return {**asdict(report), "network": network}
 
 
 def _config(

@@ -121,6 +121,15 @@ def test_spellings_of_a_node(zt: Zt, host: str) -> None:
     assert zt("call", *INMEM, host, "7", stdin=b"x").stdout == b"x"
 
 
+def test_an_address_of_its_own(zt: Zt) -> None:
+    mapped = ["--map-ip", "10.9.0.1=ec40ec40ec", "--map-ip", "fd00:0::1=ec40ec40ec"]
+    assert zt("call", *INMEM, *mapped, "--url", "http://[fd00::1]:80/").stdout == b"ok\n"
+    for host in ("10.9.0.1", "fd00::1"):
+        assert zt("call", *INMEM, *mapped, host, "7", stdin=b"x").stdout == b"x"
+    arguments = ("--to", "10.9.0.1:9000", "--data", "ping", "--wait", "5s")
+    assert zt("udp-send", *INMEM, *mapped, *arguments).stdout == b"pong\n"
+
+
 def test_memberships(zt: Zt, tmp_path: Path) -> None:
     kept = ["--stack", "overlay", "--state", str(tmp_path / "s")]
     nameless = zt("join", "--once", *kept)

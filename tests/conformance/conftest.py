@@ -128,7 +128,7 @@ async def _pair(
     async with _engine(common, folder, "far") as far:
         if details is None:
             place = str((await far.status())["local"][0])  # type: ignore[index] # JSON
-            common = common.merged(Common(peer=[f"{far.node_id}@{place}"]))
+            common = common.merged(Common(peer=[f"{far.node_id}@{place.replace('/', ':')}"]))
         async with _engine(common, folder, "near") as near:
             await far.join()
             await near.join()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from tests.conformance.conftest import plant
-from tests.support.cli import free_port, receive_all
+from tests.support.cli import free_port, open_pipe, receive_all
+from tests.support.os_engine import reset
 from tests.support.process import World
 from ztcli.exit_codes import ExitCode
 
@@ -21,6 +23,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 BOTH = pytest.mark.parametrize("stack", ["managed", "overlay"], indirect=True)
 """For what need not be run again under the other names of managed."""
 FAR_UDP = free_port()
+
+Behaviour = Callable[[socket.socket], None]
 
 
 @dataclass(slots=True)
@@ -71,24 +75,51 @@ def stack(request: pytest.FixtureRequest, world: World) -> Stack:
 
 
 @contextmanager
-def backwards() -> Iterator[int]:
-    """Answer one connection after its end, with what it said, reversed."""
+def service(behaviour: Behaviour) -> Iterator[int]:
+    """Serve one connection of the operating system, whenever it comes; yields the port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(30)
+        server.settimeout(60)
 
         def serve() -> None:
             try:
                 connection, _ = server.accept()
             except OSError:
                 return
-            with connection:
+            with connection, suppress(ConnectionError):
                 connection.settimeout(30)
-                connection.sendall(receive_all(connection)[::-1])
+                behaviour(connection)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield int(server.getsockname()[1])
+        if thread.is_alive():
+            server.shutdown(socket.SHUT_RDWR)
     thread.join(10)
+
+
+def backwards(connection: socket.socket) -> None:
+    connection.sendall(receive_all(connection)[::-1])
+
+
+def late_answer(connection: socket.socket) -> None:
+    got = receive_all(connection)
+    time.sleep(0.2)
+    connection.sendall(b"got " + got)
+
+
+def greeting(connection: socket.socket) -> None:
+    connection.sendall(b"greeting")
+
+
+def greeting_and_reset(connection: socket.socket) -> None:
+    connection.sendall(b"greeting")
+    time.sleep(0.5)
+    reset(connection)
+
+
+def silence(connection: socket.socket) -> None:
+    with suppress(ConnectionResetError):
+        receive_all(connection)
 
 
 def host_of(ready: dict[str, Any]) -> str:
@@ -113,7 +144,7 @@ def test_listen_and_call(stack: Stack) -> None:
 def test_expose(stack: Stack) -> None:
     data = os.urandom(1_000_000)
     with (
-        backwards() as target,
+        service(backwards) as target,
         stack.world.running(
             "expose", f"8080:127.0.0.1:{target}", f"8081:127.0.0.1:{free_port()}", *stack.far()
         ) as running,
@@ -129,6 +160,36 @@ def test_expose(stack: Stack) -> None:
         other = stack.world.run("call", *stack.near(ready), "--recv-only", host, "8081")
         assert other.returncode == ExitCode.CONNECTION_LOST, other.stderr
         assert running.stop() == ExitCode.TERMINATED
+
+
+@BOTH
+def test_ends(stack: Stack) -> None:
+    """The rules about ends hold through a tunnel: who ends first, who breaks off, who is silent."""
+    rows: tuple[tuple[Behaviour, bool, int, bytes, tuple[str, ...]], ...] = (
+        (late_answer, False, 0, b"got hi", ()),
+        (greeting, True, 0, b"greeting", ()),
+        (greeting_and_reset, True, ExitCode.CONNECTION_LOST, b"greeting", ()),
+        (silence, True, ExitCode.TIMED_OUT, b"", ("--idle-timeout", "300ms")),
+    )
+    with ExitStack() as servers:
+        ports = [servers.enter_context(service(behaviour)) for behaviour, *_ in rows]
+        specs = [f"{9000 + number}:127.0.0.1:{port}" for number, port in enumerate(ports)]
+        with stack.world.running("expose", *specs, *stack.far()) as running:
+            ready = running.wait_ready()
+            for number, (_, is_open, code, stdout, options) in enumerate(rows):
+                arguments = (
+                    "call",
+                    *stack.near(ready),
+                    *options,
+                    host_of(ready),
+                    f"{9000 + number}",
+                )
+                if is_open:
+                    with open_pipe() as stdin:
+                        done = stack.world.run(*arguments, stdin=stdin)
+                else:
+                    done = stack.world.run(*arguments, stdin=b"hi")
+                assert (done.returncode, done.stdout) == (code, stdout), done.stderr
 
 
 @BOTH

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import fields
 
 import pytest
 
+import ztstack
 from tests.conformance.conftest import Arena
 from ztcli.boundary import code_of
 from ztcli.bridge import Counts, bridge
@@ -284,10 +288,25 @@ def test_ping(arena: Arena) -> None:
     arena.run(script)
 
 
+# What the engine of the system tells is made up.
+@pytest.mark.parametrize("arena", OURS, indirect=True)
 def test_status(arena: Arena) -> None:
     async def script(near: Engine, far: Engine) -> None:
-        found = await near.status()
+        await near.ping(far.node_id, 10, icmp=False, size=32)
+        # As `zt status --json` prints it.
+        found = json.loads(json.dumps(await near.status()))
         assert found["node"] == near.node_id
-        assert {"online", "networks", "peers", "local", "drops"} <= set(found)
+        keys = {"node", "online", "version", "planet", "local", "networks", "peers", "drops"}
+        assert set(found) - {"transport"} == keys | {"bonds"}
+        assert found["online"] is True
+        for text in found["local"]:
+            assert re.fullmatch(r"[0-9a-f.:]+/[0-9]{1,5}", text)
+        (network,) = found["networks"]
+        assert set(network) == {one.name for one in fields(ztstack.NetworkReport)}
+        assert (network["network"], network["status"]) == (near.networks[0], "OK")
+        assert {text.partition("/")[0] for text in network["addresses"]} == set(near.addresses())
+        peer = next(peer for peer in found["peers"] if peer["address"] == far.node_id)
+        assert set(peer) == {one.name for one in fields(ztstack.PeerReport)}
+        assert peer["role"] == "leaf"
 
     arena.run(script)

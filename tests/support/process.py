@@ -86,12 +86,13 @@ class World:
         return {**kept, "PYTHONPATH": str(ROOT), **home, **self.variables}
 
     def run(
-        self, *arguments: str, stdin: bytes = b"", limit: float = 60.0
+        self, *arguments: str, stdin: bytes | int = b"", limit: float = 60.0
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run a command to its end."""
+        """Run a command to its end; `stdin` is its content or a descriptor."""
         return subprocess.run(
             [*command(), *arguments],
-            input=stdin,
+            stdin=stdin if isinstance(stdin, int) else None,
+            input=stdin if isinstance(stdin, bytes) else None,
             capture_output=True,
             env=self.environment(),
             cwd=self.folder,
