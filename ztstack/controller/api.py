@@ -8,7 +8,7 @@ serves those who have no HTTP server between them and the controller.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from ztstack.base.address import Address
@@ -160,7 +160,11 @@ def _about(call: Call) -> object:
 
 
 def _list_networks(call: Call) -> object:
-    return [str(record.id) for record in call.controller.networks()]
+    return [str(record.id) for record in _sorted(call)]
+
+
+def _sorted(call: Call) -> list[NetworkRecord]:
+    return sorted(call.controller.networks(), key=lambda record: record.id)
 
 
 def _create_network(call: Call) -> object:
@@ -211,7 +215,11 @@ def _delete_network(call: Call) -> object:
 
 
 def _describe_networks(call: Call) -> object:
-    found = [record.to_json() for record in call.controller.networks()]
+    found = []
+    for record in _sorted(call):
+        total, authorized = _counts(call.controller.members(record.id))
+        counts = {"totalMemberCount": total, "authorizedMemberCount": authorized}
+        found.append({**record.to_json(), "meta": counts})
     return {"data": found, "meta": {"networkCount": len(found)}}
 
 
@@ -247,11 +255,14 @@ def _delete_member(call: Call) -> object:
 def _describe_members(call: Call) -> object:
     network = call.network().id
     members = call.controller.members(network)
-    meta = {
-        "totalCount": len(members),
-        "authorizedCount": sum(member.authorized for member in members),
-    }
+    total, authorized = _counts(members)
+    meta = {"totalCount": total, "authorizedCount": authorized}
     return {"data": [member.to_json(network) for member in members], "meta": meta}
+
+
+def _counts(members: Sequence[MemberRecord]) -> tuple[int, int]:
+    """Return how many there are, and how many of them are in."""
+    return len(members), sum(member.authorized for member in members)
 
 
 _NETWORKS: Final = "/controller/network"

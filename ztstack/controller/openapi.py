@@ -256,14 +256,22 @@ def _schemas() -> dict[str, Schema]:
         "MemberChanges": _object(member),
         "Member": whole_member,
         "Revisions": {"type": "object", "additionalProperties": _TIME},
-        "Networks": _listing("Network", ("networkCount",)),
-        "Members": _listing("Member", ("totalCount", "authorizedCount")),
+        "CountedNetwork": {
+            "allOf": [_ref("Network"), _counted("totalMemberCount", "authorizedMemberCount")]
+        },
+        "Networks": _listing("CountedNetwork", "networkCount"),
+        "Members": _listing("Member", "totalCount", "authorizedCount"),
     }
 
 
-def _listing(kind: str, counts: tuple[str, ...]) -> Schema:
+def _counted(*counts: str) -> Schema:
     meta = _object(dict.fromkeys(counts, _TIME), required=counts)
-    return _object({"data": _list(_ref(kind)), "meta": meta}, required=("data", "meta"))
+    return _object({"meta": meta}, required=("meta",))
+
+
+def _listing(kind: str, *counts: str) -> Schema:
+    data = _object({"data": _list(_ref(kind))}, required=("data",))
+    return {"allOf": [data, _counted(*counts)]}
 
 
 # Paths.

@@ -107,6 +107,8 @@ def test_a_member_is_let_in_changed_and_deleted() -> None:
     assert isinstance(pushed, SendConfig)
     counts = api.ask("GET", f"/unstable/controller/network/{network}/member")["meta"]
     assert counts == {"totalCount": 1, "authorizedCount": 1}
+    (listed,) = api.ask("GET", "/unstable/controller/network")["data"]
+    assert listed["meta"] == {"totalMemberCount": 1, "authorizedMemberCount": 1}
     # A change of the network reaches the members that are online.
     api.ask("POST", f"/controller/network/{network}", {"mtu": 1400}, START_US + 2_000_000)
     assert [type(o) for o in api.controller.take_output()] == [SendConfig]
