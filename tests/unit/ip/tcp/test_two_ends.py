@@ -1,7 +1,7 @@
 """Two ends on a link that loses, repeats and reorders, under whatever their users do.
 
-The invariant: what was read is the beginning of what was written; and in the end all is read, and
-both connections end.
+The invariant: what was read is the beginning of what was written, and both connections end; with
+everything read unless somebody left.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.support.tcp_pair import SACK_PERMITTED, WINDOW_SCALE, Pair
 from ztstack.base.timers import MILLISECOND, SECOND
 from ztstack.ip.tcp.connection import Connection
+from ztstack.ip.tcp.receive_buffer import LIMIT
 from ztstack.ip.tcp.state import State
 
 pytestmark = pytest.mark.timeout(120)
@@ -33,6 +34,13 @@ class End:
         self.written = 0
         self.read = bytearray()
         self.is_shut = False
+        self.has_left = False
+        # How much may have waited when less was allowed from then on.
+        self.kept = 0
+
+    @property
+    def is_over(self) -> bool:
+        return self.connection.state in (State.CLOSED, State.TIME_WAIT)
 
     def stream(self, start: int, size: int) -> bytes:
         """Return the bytes that this end writes from `start` on."""
@@ -73,7 +81,7 @@ class TwoEnds(RuleBasedStateMachine):
     @rule(which=ENDS, size=st.sampled_from([1, 100, 3000, 50_000, 2_000_000]))
     def write(self, which: int, size: int) -> None:
         end = self.ends[which]
-        if not end.is_shut and end.connection.error is None:
+        if not end.is_shut and not end.is_over:
             count = end.connection.write(self.pair.now, end.stream(end.written, size))
             end.written += count
 
@@ -81,6 +89,15 @@ class TwoEnds(RuleBasedStateMachine):
     def read(self, which: int, limit: int) -> None:
         for view in self.ends[which].connection.read(self.pair.now, limit):
             self.ends[which].read += view
+
+    @rule(which=ENDS, limit=st.sampled_from([1, 5000, 100_000, LIMIT]), sends=st.booleans())
+    def bound_a_buffer(self, which: int, limit: int, sends: bool) -> None:
+        end = self.ends[which]
+        if sends:
+            end.connection.buffer.bound(limit)
+        else:
+            end.kept = max(end.kept, end.connection.received.limit)
+            end.connection.received.bound(limit)
 
     @precondition(lambda self: not all(end.is_shut for end in self.ends))
     @rule(which=ENDS)
@@ -115,31 +132,58 @@ class TwoEnds(RuleBasedStateMachine):
     def what_is_kept_is_bounded(self) -> None:
         for end in self.ends:
             c = end.connection
-            assert c.received.size <= c.received.limit
+            assert c.received.size <= max(c.received.limit, end.kept)
             assert 0 <= c.pipe <= c.in_flight
 
-    def teardown(self) -> None:
-        if not self.ends:
-            return
+    def end(self) -> None:
+        """On a link that is good again, read to both ends of the stream."""
         pair = self.pair
         pair.loss = pair.duplication = 0.0
         pair.jitter_us = 0
         for end in self.ends:
+            end.connection.received.bound(LIMIT)
             end.connection.shutdown(pair.now)
+            if any(other.has_left for other in self.ends):
+                # A reset may have been lost, and all that repeat it.
+                end.connection.set_keepalive(pair.now, 10 * SECOND)
         for _ in range(2000):
             for end in self.ends:
                 for view in end.connection.read(pair.now, 1 << 23):
                     end.read += view
-            if all(end.connection.at_eof and end.connection.fin_acknowledged for end in self.ends):
+            if all(end.is_over or self.is_done(end.connection) for end in self.ends):
                 break
             pair.run(200 * MILLISECOND)
-        errors = [end.connection.error for end in self.ends]
-        assert errors == [None, None]
-        for end, other in zip(self.ends, reversed(self.ends), strict=True):
-            assert end.read == other.stream(0, other.written)
-        pair.run(100 * SECOND)
+
+    @staticmethod
+    def is_done(connection: Connection) -> bool:
+        return connection.at_eof and connection.fin_acknowledged
+
+    def teardown(self) -> None:
+        if not self.ends:
+            return
+        self.end()
+        self.what_was_read_is_the_beginning_of_what_was_written()
+        if not any(end.has_left for end in self.ends):
+            assert [end.connection.error for end in self.ends] == [None, None]
+            for end, other in zip(self.ends, reversed(self.ends), strict=True):
+                assert end.read == other.stream(0, other.written)
+        self.pair.run(100 * SECOND)
         assert {end.connection.state for end in self.ends} == {State.CLOSED}
-        assert (pair.a.host.next_timer(), pair.b.host.next_timer()) == (None, None)
+        assert (self.pair.a.host.next_timer(), self.pair.b.host.next_timer()) == (None, None)
+
+
+class OneLeaves(TwoEnds):
+    """The same, where a user may go away at any time."""
+
+    @rule(which=ENDS, breaks_off=st.booleans())
+    def leave(self, which: int, breaks_off: bool) -> None:
+        """Close both directions, or break the connection off."""
+        end = self.ends[which]
+        end.has_left = end.is_shut = True
+        if breaks_off:
+            end.connection.abort(self.pair.now)
+        else:
+            end.connection.close(self.pair.now)
 
 
 TwoEnds.TestCase.settings = settings(
@@ -148,4 +192,6 @@ TwoEnds.TestCase.settings = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+OneLeaves.TestCase.settings = settings(TwoEnds.TestCase.settings, max_examples=40)
 TestTwoEnds = TwoEnds.TestCase
+TestOneLeaves = OneLeaves.TestCase
