@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 
-from tests.support.bonded_worlds import BondedWorld, Counting, Outcome, run_seed
+from tests.support.bonded_worlds import BondedWorld, Counting, Filling, Outcome, run_seed
 from ztstack.base.errors import Drop
 from ztstack.base.timers import MILLISECOND, SECOND
 from ztstack.bonding.bonds import Bonds
@@ -23,6 +24,10 @@ CHUNK = 25
 """Worlds in one test, so that tests can be spread over processes."""
 DEAD = Conditions(loss=1.0)
 LATENCIES_US = (10 * MILLISECOND, 20 * MILLISECOND)
+EVEN = ((40.0, 10), (40.0, 10))
+"""Cables by their rates in Mbit/s and their latencies in milliseconds."""
+UNEVEN = ((40.0, 10), (10.0, 40))
+RATE_S = 2
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -58,6 +63,53 @@ def report(outcome: Outcome) -> str:
     return f"{outcome.policy.value}, seed {outcome.seed}:\n{words}\nfaults:\n{plan}"
 
 
+# Throughput.
+
+
+@cache
+def rate(
+    policy: BondPolicy, cables: tuple[tuple[float, int], ...], streams: int, warm_up: int
+) -> tuple[float, list[float]]:
+    """Return what full streams get, and what each cable carries of it, all in Mbit/s."""
+    latencies = tuple(latency * MILLISECOND for _, latency in cables)
+    made = BondedWorld("rate", policy, latencies, rates_mbit=tuple(one for one, _ in cables))
+    made.join()
+    network = made.network
+    filling = Filling(made.left, made.right, made.world.network_id, streams)
+    network.run(network.now + warm_up * SECOND)
+    before, came = made.sent_bytes(), filling.came
+    network.run(network.now + RATE_S * SECOND)
+    mbit = 8 / RATE_S / 1e6
+    sent = [(after - b) * mbit for after, b in zip(made.sent_bytes(), before, strict=True)]
+    return (filling.came - came) * mbit, sent
+
+
+def test_off_fills_one_cable_only() -> None:
+    for cables in (EVEN, UNEVEN):
+        found, sent = rate(BondPolicy.OFF, cables, 1, 1)
+        assert 0.9 * 40 < found < 40
+        assert sent[1] < 0.1
+
+
+@pytest.mark.parametrize("policy", [BondPolicy.BALANCE_RR, BondPolicy.BALANCE_AWARE])
+def test_one_stream_fills_two_even_cables(policy: BondPolicy) -> None:
+    alone, _ = rate(BondPolicy.OFF, EVEN, 1, 1)
+    found, sent = rate(policy, EVEN, 1, 1)
+    assert found >= 1.7 * alone
+    assert min(sent) > 0.8 * max(sent)
+
+
+@pytest.mark.parametrize(("streams", "times"), [(1, 1.0), (16, 1.1)])
+def test_uneven_cables_carry_more_than_the_better_one(streams: int, times: float) -> None:
+    """Both together carry no more than 1.25 times as much."""
+    alone, _ = rate(BondPolicy.OFF, UNEVEN, 1, 1)
+    found, _ = rate(BondPolicy.BALANCE_AWARE, UNEVEN, streams, 3)
+    assert found >= times * alone
+
+
+# Faults one by one.
+
+
 class Talk:
     """Two hosts that count to each other for a time on two cables."""
 
@@ -76,9 +128,7 @@ class Talk:
 
     def sent_bytes(self, cable: int) -> int:
         """Return how much the left one has sent on a cable."""
-        links = self.made.reports()[0].links
-        remote = self.made.ends[cable][1]
-        return sum(link.sent_bytes for link in links if link.remote.ip == remote)
+        return self.made.sent_bytes()[cable]
 
     def silence_us(self, since: int) -> int:
         """Return the longest time in which the right one heard nothing."""

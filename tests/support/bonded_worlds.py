@@ -14,13 +14,15 @@ from ztstack.base.network_id import NetworkId
 from ztstack.base.timers import MILLISECOND, SECOND
 from ztstack.bonding.report import BondReport
 from ztstack.bonding.settings import BondPolicy, BondSettings, PolicySettings
-from ztstack.ip.events import Event, Readable
+from ztstack.ip.events import Accepted, Established, Event, Readable, Writable
+from ztstack.ip.tcp.connection import Connection
 from ztstack.ip.udp_socket import UdpSocket
 from ztstack.sim.host import Host
 from ztstack.sim.network import Conditions
 from ztstack.sim.scenario import Shape, World
 
 PORT: Final = 7
+CHUNK_BYTES: Final = 1 << 20
 EVERY_US: Final = 50 * MILLISECOND
 JOIN_LIMIT_US: Final = 20 * SECOND
 WARM_UP_US: Final = 2 * SECOND
@@ -99,6 +101,41 @@ class Counting:
                 self.heard.append((self._host.network.now, int(received[0])))
 
 
+class Filling:
+    """Streams from one host to the other that are always full; counts what comes."""
+
+    def __init__(self, host: Host, other: Host, network: NetworkId, count: int) -> None:
+        self.came = 0
+        self._host = host
+        self._other = other
+        near, far = host.interface(network), other.interface(network)
+        ip = other.ip(network)
+        assert near is not None
+        assert far is not None
+        assert ip is not None
+        self._listener = far.listen(other.now, None, PORT)
+        host.on_socket = self._writable
+        other.on_socket = self._readable
+        for _ in range(count):
+            near.connect(host.now, ip, PORT)
+        host.pump()
+
+    def _writable(self, _network: NetworkId, event: Event) -> None:
+        if isinstance(event, Established | Writable):
+            assert isinstance(event.socket, Connection)
+            event.socket.write(self._host.now, bytes(CHUNK_BYTES))
+
+    def _readable(self, _network: NetworkId, event: Event) -> None:
+        if isinstance(event, Accepted):
+            while self._listener.accept() is not None:
+                pass
+        elif isinstance(event, Readable) and isinstance(event.socket, Connection):
+            parts = event.socket.read(self._other.now, CHUNK_BYTES)
+            while parts:
+                self.came += sum(map(len, parts))
+                parts = event.socket.read(self._other.now, CHUNK_BYTES)
+
+
 class BondedWorld:
     """A root, a controller, and two members whose only direct ways are cables."""
 
@@ -109,11 +146,15 @@ class BondedWorld:
         latencies_us: tuple[int, ...],
         *,
         one_sided: bool = False,
+        rates_mbit: tuple[float, ...] = (0.0, 0.0),
     ) -> None:
         self.world = World(f"bonded {seed}", _SHAPE)
         self.network = self.world.network
         self.left, self.right = self.world.members
-        self.fine = [Conditions(latency_us=latency) for latency in latencies_us]
+        self.fine = [
+            Conditions(latency_us=latency, rate_mbit=rate)
+            for latency, rate in zip(latencies_us, rates_mbit, strict=True)
+        ]
         settings = BondSettings(PolicySettings(policy))
         ends = []
         for number, host in enumerate((self.left, self.right), 1):
@@ -163,6 +204,14 @@ class BondedWorld:
             self.network.at(at, lambda: self.treat(cable, there, back))
             self.network.at(min(at + step, trouble.until), lambda: self.treat(cable, None, None))
             at += 2 * step
+
+    def sent_bytes(self) -> list[int]:
+        """Return how much the left one has sent to the right one on each cable."""
+        links = self.reports()[0].links
+        return [
+            sum(link.sent_bytes for link in links if link.remote.ip == remote)
+            for _, remote in self.ends
+        ]
 
     def reports(self) -> list[BondReport]:
         """Return what each member says of its bond with the other."""

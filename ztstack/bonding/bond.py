@@ -61,6 +61,7 @@ class Bond:
         self.lanes: list[Lane] = []
         self.usable: list[Lane] = []
         self._striped: list[Lane] = []
+        self._is_doubtful = False
         self.last_used = now
         self.warmups = 0
         self._warmup = warmup
@@ -93,7 +94,7 @@ class Bond:
         for path in paths:
             lane = known.pop(path.key, None)
             if lane is None:
-                lane = self._new_lane(now, path)
+                lane = Lane(now, path, self._interface_to(path.key), self.settings)
             lane.path = path
             self._limit(lane)
             self.lanes.append(lane)
@@ -102,22 +103,6 @@ class Bond:
             self._flows.forget(lane)
             if lane is self._current:
                 self._current = None
-
-    def _new_lane(self, now: int, path: Path) -> Lane:
-        settings = self.settings
-        interface = self._interface_to(path.key)
-        is_measuring = settings.policy is BondPolicy.BALANCE_AWARE
-        delays = {
-            "up_delay_us": settings.up_delay_us,
-            "down_delay_us": settings.down_delay_us,
-            # What a path carries is learned from the answers, so they have to come often.
-            "failover_us": 0 if is_measuring else settings.failover_us,
-        }
-        lane = Lane(now, path, interface, **delays)
-        link = self._link(lane)
-        if link is not None and link.capacity:
-            lane.rate *= link.capacity / max(one.capacity for one in settings.links.values())
-        return lane
 
     def interfaces_changed(self, now: int) -> None:
         """Ask anew by which interfaces the paths leave, and whether they work."""
@@ -174,6 +159,11 @@ class Bond:
         """Work out which paths may be used: to be called when something about them has changed."""
         self.usable = self._find_usable()
         self._striped = self._one_each(self.usable)
+        known = [lane.rate / lane.capacity for lane in self.lanes if lane.is_measured]
+        if 0 < len(known) < len(self.lanes):
+            for lane in self.lanes:
+                lane.assume(sum(known) / len(known))
+        self._is_doubtful = self._warmup and not any(lane.is_confirmed for lane in self.usable)
 
     def _find_usable(self) -> list[Lane]:
         """Return the paths that work; those that lose packets only if there is no other."""
@@ -232,15 +222,26 @@ class Bond:
         return lane.path if lane is not None else None
 
     def shares(self, now: int, packets: Packets) -> Sequence[Share]:
-        """Divide a burst; named by tests/bench/bonding.py."""
+        """Divide a burst; named by tests/bench/bonding.py.
+
+        As long as no path is confirmed, or when all have fallen silent, the root is to carry a
+        copy of each packet.
+        """
         self.last_used = now
         lanes = self.usable
         if not lanes:
             return ()
+        shares = self._divide(now, lanes, packets)
+        if not self._is_doubtful:
+            return shares
+        self.warmups += len(packets)
+        return [share._replace(by_relay=True) for share in shares]
+
+    def _divide(self, now: int, lanes: list[Lane], packets: Packets) -> Sequence[Share]:
         policy = self.settings.policy
         if policy is BondPolicy.BROADCAST:
             lanes = [lane for lane in self.lanes if lane.answers] or lanes
-            return (Share([lane.path for lane in lanes], packets, self._is_doubtful(lanes)),)
+            return (Share([lane.path for lane in lanes], packets),)
         if len(lanes) > 1:
             if policy is BondPolicy.BALANCE_RR:
                 return self._round_robin(self._striped, packets)
@@ -250,14 +251,7 @@ class Bond:
                 return self._by_arrival(now, self._striped, packets)
         lane = self._single(now, self._striped if self.settings.links else lanes)
         assert lane is not None
-        return (Share((lane.path,), packets, self._is_doubtful((lane,))),)
-
-    def _is_doubtful(self, lanes: Sequence[Lane]) -> bool:
-        """Tell whether the root is to carry a copy, as no path has been confirmed."""
-        if not self._warmup or any(lane.rtt_us is not None for lane in lanes):
-            return False
-        self.warmups += 1
-        return True
+        return (Share((lane.path,), packets),)
 
     def _single(self, now: int, lanes: list[Lane]) -> Lane | None:
         if not lanes:

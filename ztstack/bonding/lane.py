@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from ztstack.base.timers import SECOND
+from ztstack.bonding.settings import BondPolicy, PolicySettings
 from ztstack.vl1.chooser import Question
 from ztstack.vl1.path import NEVER, Path
 
@@ -32,6 +33,7 @@ AVOID_LOSS: Final = 0.15
 TAKE_LOSS: Final = 0.08
 """A busy link loses some questions in its own queue, which is no reason to leave it."""
 MOST_TOLD_WEIGHT: Final = 0.5
+_USUAL: Final = PolicySettings()
 _OPEN_PROBES: Final = 16
 _BASE_WINDOW_US: Final = 10 * SECOND
 _RATE_WINDOW_US: Final = 10 * SECOND
@@ -39,9 +41,11 @@ _LEAST_SAMPLE: Final = 30_000
 _FULL_US: Final = 8_000
 _SURPRISE_US: Final = 5_000
 _GROWTH: Final = 1.1
+_GUESS_GROWTH: Final = 1.5
 _SURPRISE_GROWTH: Final = 1.25
 _FIRST_RATE: Final = 125.0
 """Bytes in a microsecond that are believed until something was measured: 1 Gbit/s."""
+_FIRST_SAMPLES: Final = 3
 _LEAST_RATE: Final = 0.0125
 
 
@@ -71,10 +75,12 @@ class Lane:
         "_base",
         "_base_next",
         "_base_since",
+        "_carried",
         "_down_delay_us",
         "_failover_us",
-        "_first_rate",
+        "_first_rates",
         "_hold_us",
+        "_is_measuring",
         "_last_sample",
         "_open",
         "_refractory_at",
@@ -84,6 +90,7 @@ class Lane:
         "_up_delay_us",
         "avoided",
         "busy_until",
+        "capacity",
         "changed_at",
         "due",
         "flows",
@@ -103,19 +110,15 @@ class Lane:
     )
 
     def __init__(
-        self,
-        now: int,
-        path: Path,
-        interface: str = "",
-        *,
-        up_delay_us: int = 0,
-        down_delay_us: int = 0,
-        failover_us: int = 0,
+        self, now: int, path: Path, interface: str = "", settings: PolicySettings = _USUAL
     ) -> None:
-        self._up_delay_us, self._down_delay_us = up_delay_us, down_delay_us
-        self._failover_us = failover_us
+        self._up_delay_us, self._down_delay_us = settings.up_delay_us, settings.down_delay_us
+        self._is_measuring = settings.policy is BondPolicy.BALANCE_AWARE
+        # What a path carries is learned from the answers, so they have to come often.
+        self._failover_us = 0 if self._is_measuring else settings.failover_us
         self._silent_since: int | None = None
-        self._first_rate = 0.0
+        self._carried = 0.0
+        self._first_rates: list[float] = []
         self.path = path
         self.interface = interface
         self.state = LaneState.UP
@@ -125,7 +128,8 @@ class Lane:
         self.one_way_us = 0.0
         self.loss = 0.0
         self.avoided = False
-        self.rate = _FIRST_RATE
+        self.capacity = settings.relative_capacity(interface)
+        self.rate = _FIRST_RATE * self.capacity
         self.busy_until = float(now)
         self.flows = 0
         self.share = 0.0
@@ -156,6 +160,11 @@ class Lane:
     @property
     def answers(self) -> bool:
         return self.state in (LaneState.UP, LaneState.RETURNING)
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Tell whether it has answered, and has not fallen silent since."""
+        return self.rtt_us is not None and self.state is not LaneState.SUSPECT
 
     def queue_us(self, now: int) -> float:
         return max(0.0, self.busy_until - now)
@@ -199,9 +208,13 @@ class Lane:
         if now - self._asked_at < pause:
             self.due = self._asked_at + pause
             return None
-        return self._ask(now, Question.ECHO, self.timeout_us() if self.answers else pause)
+        # Official nodes answer an echo only so often, but every HELLO.
+        question = Question.ECHO if pause >= PROBE_US else Question.HELLO
+        return self._ask(now, question, self.timeout_us() if self.answers else pause)
 
     def _pause(self, now: int, *, active: bool) -> int:
+        if self._is_filling:
+            return CONFIRM_US
         if self.state is LaneState.UP and self._failover_us:
             # A question that is lost, and the two that decide then, still fit in.
             seldom = max(self._failover_us - 2 * self.timeout_us() - CONFIRM_US, PROBE_US)
@@ -210,6 +223,14 @@ class Lane:
             return IDLE_PROBE_US
         is_old = self.state is LaneState.DEAD and now - self.changed_at > OLD_US
         return OLD_PROBE_US if is_old else PROBE_US
+
+    @property
+    def _is_filling(self) -> bool:
+        """Tell whether a queue was seen for the first time: what it carries is to be known soon."""
+        is_known = len(self._first_rates) >= _FIRST_SAMPLES
+        if not self._is_measuring or is_known or self.state is not LaneState.UP:
+            return False
+        return self._last_sample is not None and self._last_sample.queue_us > _FULL_US
 
     def _ask(self, now: int, question: Question, wait_us: int) -> Question:
         self._asked_at = now
@@ -338,10 +359,17 @@ class Lane:
         if not is_full:
             if self.is_measured and rate > self.rate:
                 self.rate = min(rate, self.rate * _GROWTH)
-        elif self.is_measured:
-            self.rate += max((rate - self.rate) / 3, -self.rate / 5)
-        elif self._first_rate:
-            self.rate, self.is_measured = max(rate, self._first_rate), True
+            self._carried = max(self._carried, rate * _GUESS_GROWTH)
+            return
+        if len(self._first_rates) < _FIRST_SAMPLES:
+            # It may have been idle in between, or have lost what the queue had no room for.
+            self._first_rates.append(rate)
+            self.rate = sorted(self._first_rates)[(len(self._first_rates) - 1) // 2]
+            self.is_measured = True
         else:
-            # It may have been idle in between; a second one tells.
-            self._first_rate = rate
+            self.rate += max((rate - self.rate) / 3, -self.rate / 5)
+
+    def assume(self, rate: float) -> None:
+        """Take the rate of other paths for that of this one, as long as no queue was seen here."""
+        if not self.is_measured:
+            self.rate = max(rate * self.capacity, self._carried)

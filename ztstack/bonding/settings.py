@@ -84,6 +84,12 @@ class PolicySettings:
     quality: QualitySettings | None = None
     links: Mapping[str, LinkSettings] = field(default_factory=dict)
 
+    def relative_capacity(self, interface: str) -> float:
+        """Return the capacity of a link against the greatest; 1 if it is not known."""
+        link = self.links.get(interface)
+        most = max((one.capacity for one in self.links.values()), default=0)
+        return link.capacity / most if link is not None and link.capacity else 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class BondSettings:

@@ -26,6 +26,9 @@ class Conditions:
 
     A datagram that is `reorder`ed waits up to four latencies longer than its neighbours. One larger
     than `mtu` bytes, headers included, is lost: nobody fragments and nobody says so.
+
+    A wire that was laid may have a rate; what it cannot carry at once waits in front of it, and is
+    lost if that would be for longer than `queue_us`.
     """
 
     latency_us: int = 10 * MILLISECOND
@@ -35,6 +38,8 @@ class Conditions:
     reorder: float = 0.0
     corrupt: float = 0.0
     mtu: int = 65_535
+    rate_mbit: float = 0.0
+    queue_us: int = 50 * MILLISECOND
 
     @property
     def is_plain(self) -> bool:
@@ -80,6 +85,7 @@ class Network:
         self.wires: dict[tuple[bytes, bytes], Conditions] = {}
         """What a datagram from one address to another meets, instead of the internet."""
         self._wired: set[bytes] = set()
+        self._busy_until: dict[tuple[bytes, bytes], float] = {}
         self._random = random.Random(f"network {seed}")
         self._machines: dict[bytes, Machine] = {}
         self._routers: dict[bytes, Nat] = {}
@@ -144,7 +150,11 @@ class Network:
         source = Endpoint(source_ip, port)
         wire = self.wires.get((source_ip, remote.ip))
         if wire is not None:
-            self._cross((wire,), wire.latency_us, sender, source, remote, data)
+            wait = self._wait(wire, (source_ip, remote.ip), len(data))
+            if wait > wire.queue_us:
+                self.lost += 1
+                return
+            self._cross((wire,), wire.latency_us + wait, sender, source, remote, data)
             return
         if source_ip in self._wired or remote.ip in self._wired:
             return
@@ -159,6 +169,18 @@ class Network:
         target = self._machines.get(remote.ip)
         conditions = target.conditions if target is not None else Conditions()
         self._fly(sender, conditions, source, remote, data, target)
+
+    def _wait(self, wire: Conditions, ends: tuple[bytes, bytes], length: int) -> int:
+        """Return how long a datagram waits and is being sent; if that is not too long, it is."""
+        if not wire.rate_mbit:
+            return 0
+        headers = _UDP_HEADERS4 if len(ends[0]) == 4 else _UDP_HEADERS6
+        free = max(self._busy_until.get(ends, 0.0), float(self.now))
+        free += 8 * (length + headers) / wire.rate_mbit
+        wait = round(free - self.now)
+        if wait <= wire.queue_us:
+            self._busy_until[ends] = free
+        return wait
 
     def _fly(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from ztstack.base.errors import Drop
@@ -31,6 +32,18 @@ class Duplicates:
             self._old, self._new = self._new, set()
         return True
 
+    def are_new(self, packet_ids: Sequence[bytes]) -> bool:
+        """Tell whether all of some authentic packets came for the first time; else note nothing."""
+        found = set(packet_ids)
+        if len(found) < len(packet_ids) or not (
+            found.isdisjoint(self._new) and found.isdisjoint(self._old)
+        ):
+            return False
+        self._new |= found
+        if len(self._new) >= LIMIT:
+            self._old, self._new = self._new, set()
+        return True
+
     def age(self) -> None:
         """Forget what came before the last time this was called: copies come soon or never."""
         self._old, self._new = self._new, set()
@@ -39,9 +52,9 @@ class Duplicates:
 def sift(duplicates: Duplicates, opened: Opened, tracer: Tracer) -> Opened:
     """Return what came for the first time."""
     ids = opened.packet_ids
-    kept = [index for index, packet_id in enumerate(ids) if duplicates.is_new(packet_id)]
-    if len(kept) == len(ids):
+    if duplicates.are_new(ids):
         return opened
+    kept = [index for index, packet_id in enumerate(ids) if duplicates.is_new(packet_id)]
     for _ in range(len(ids) - len(kept)):
         tracer.drop(Drop.DUPLICATE, "switch")
     return opened._replace(

@@ -77,6 +77,15 @@ def answer(lane: Lane, rtt: int, now: int = NOW) -> None:
     lane.answered(now + rtt, now)
 
 
+def silence(lane: Lane, now: int) -> None:
+    """Let a path not answer until it is suspect."""
+    lane.due = now
+    while lane.state is LaneState.UP:
+        now = max(now, lane.due)
+        lane.next_probe(now, active=True)
+    assert lane.state is LaneState.SUSPECT
+
+
 def fail(bond: Bond, *indices: int) -> None:
     for index in indices:
         bond.lanes[index].fail(NOW + SECOND)
@@ -242,17 +251,44 @@ def test_a_path_that_loses_packets_is_the_last_choice() -> None:
     assert counts(bond, bond.shares(NOW, packets(10))) == [5, 5]
 
 
-def test_the_root_gets_a_copy_until_a_path_is_confirmed() -> None:
-    for warmup in (True, False):
-        bond = bond_of(BondPolicy.ACTIVE_BACKUP, warmup=warmup)
-        for lane in bond.lanes:
-            lane.rtt_us = None
-        (share,) = bond.shares(NOW, packets(3))
-        assert (share.by_relay, bond.warmups) == (warmup, int(warmup))
-        answer(bond.lanes[0], RTT, NOW + SECOND)
-        answer(bond.lanes[1], RTT, NOW + SECOND)
-        (share,) = bond.shares(NOW + SECOND, packets(3))
-        assert not share.by_relay
+@pytest.mark.parametrize("warmup", [True, False])
+@pytest.mark.parametrize("policy", list(BondPolicy))
+def test_the_root_gets_a_copy_until_a_path_is_confirmed(policy: BondPolicy, warmup: bool) -> None:
+    bond = bond_of(policy, warmup=warmup)
+    for lane in bond.lanes:
+        lane.rtt_us = None
+    bond.review()
+    shares = bond.shares(NOW, packets(3))
+    assert {share.by_relay for share in shares} == {warmup}
+    assert bond.report().warmups == 3 * warmup
+    answer(bond.lanes[0], RTT, NOW + SECOND)
+    bond.review()
+    shares = bond.shares(NOW + SECOND, packets(3))
+    assert not any(share.by_relay for share in shares)
+    assert bond.report().warmups == 3 * warmup
+
+
+@pytest.mark.parametrize("warmup", [True, False])
+def test_the_root_gets_a_copy_when_all_paths_have_fallen_silent(warmup: bool) -> None:
+    bond = bond_of(BondPolicy.BALANCE_AWARE, warmup=warmup)
+    for silent, lane in enumerate(bond.lanes, 1):
+        silence(lane, NOW + SECOND)
+        bond.review()
+        shares = bond.shares(NOW + 2 * SECOND, packets(4))
+        assert {share.by_relay for share in shares} == {warmup and silent == len(bond.lanes)}
+    assert bond.warmups == 4 * warmup
+
+
+def test_a_rate_that_is_not_known_is_like_those_that_are() -> None:
+    links = {"eth0": LinkSettings(capacity=100), "eth1": LinkSettings(capacity=50)}
+    for settings, expected in (
+        (PolicySettings(BondPolicy.BALANCE_AWARE), 5.0),
+        (PolicySettings(BondPolicy.BALANCE_AWARE, links=links), 2.5),
+    ):
+        bond = bond_of(settings)
+        bond.lanes[0].rate, bond.lanes[0].is_measured = 5.0, True
+        bond.review()
+        assert [lane.rate for lane in bond.lanes] == [5.0, expected]
 
 
 def test_only_named_links_are_used_and_spare_ones_at_need() -> None:

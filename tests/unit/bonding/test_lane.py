@@ -22,6 +22,7 @@ from ztstack.bonding.lane import (
     Lane,
     LaneState,
 )
+from ztstack.bonding.settings import BondPolicy, LinkSettings, PolicySettings
 from ztstack.vl1.chooser import Question
 from ztstack.vl1.path import Path, PathKey
 
@@ -32,18 +33,10 @@ RTT = 10 * MILLISECOND
 class Wire:
     """A lane and what becomes of its questions, in virtual time."""
 
-    def __init__(
-        self, *, up_delay_us: int = 0, down_delay_us: int = 0, failover_us: int = 0
-    ) -> None:
+    def __init__(self, settings: PolicySettings | None = None) -> None:
         self.now = NOW
         self.path = Path(PathKey(0, Endpoint(bytes((10, 0, 0, 1)), 9993)))
-        self.lane = Lane(
-            NOW,
-            self.path,
-            up_delay_us=up_delay_us,
-            down_delay_us=down_delay_us,
-            failover_us=failover_us,
-        )
+        self.lane = Lane(NOW, self.path, "eth0", settings or PolicySettings())
         self.works = True
         self.rtt = RTT
         self.asked: list[tuple[int, Question]] = []
@@ -113,7 +106,7 @@ def test_a_dead_path_is_left_in_less_than_half_a_second(wire: Wire) -> None:
 @pytest.mark.parametrize("moment_us", [0, 10_001, 190_000, 700_000])
 def test_a_path_is_left_in_the_time_that_is_wanted(failover_us: int, moment_us: int) -> None:
     """It is asked as seldom as that allows, and never oftener than any other path."""
-    made = Wire(failover_us=failover_us)
+    made = Wire(PolicySettings(failover_us=failover_us))
     made.run(5 * failover_us)
     pauses = {after - before for (before, _), (after, _) in itertools.pairwise(made.asked[3:])}
     seldom = failover_us - 2 * LEAST_TIMEOUT_US - CONFIRM_US
@@ -128,7 +121,7 @@ def test_a_path_is_left_in_the_time_that_is_wanted(failover_us: int, moment_us: 
 
 
 def test_a_path_that_is_asked_seldom_is_not_asked_oftener_when_nobody_uses_it() -> None:
-    made = Wire(failover_us=60 * SECOND)
+    made = Wire(PolicySettings(failover_us=60 * SECOND))
     made.run(10 * SECOND)
     made.asked.clear()
     made.run(120 * SECOND, active=False)
@@ -201,7 +194,7 @@ def test_a_path_that_was_good_for_long_is_forgiven(wire: Wire) -> None:
 
 
 def test_delays_of_its_owner() -> None:
-    made = Wire(up_delay_us=3 * SECOND, down_delay_us=2 * SECOND)
+    made = Wire(PolicySettings(up_delay_us=3 * SECOND, down_delay_us=2 * SECOND))
     made.run(5 * SECOND)
     states = []
     for works, seconds in ((False, 2), (False, 1), (True, 3), (True, 1)):
@@ -250,6 +243,41 @@ def test_the_rate_of_a_full_path_is_learned(wire: Wire, mbit: int) -> None:
         wire.rtt = RTT + int(queue / rate)
     assert wire.lane.is_measured
     assert wire.lane.rate == pytest.approx(rate, rel=0.1)
+
+
+def test_a_path_that_fills_is_asked_often_until_its_rate_is_known() -> None:
+    """By HELLO, as official nodes leave an echo unanswered that comes so soon."""
+    wire = Wire(PolicySettings(BondPolicy.BALANCE_AWARE))
+    wire.run(SECOND)
+    assert {question for _, question in wire.asked} == {Question.ECHO}
+    wire.asked.clear()
+    wire.rtt = RTT + 20_000
+    for _ in range(1_000):
+        wire.run(MILLISECOND)
+        wire.path.bytes_out += 5_000
+    hellos = [at for at, question in wire.asked if question is Question.HELLO]
+    assert 2 <= len(hellos) <= 5
+    assert all(after - at <= 60 * MILLISECOND for at, after in itertools.pairwise(hellos))
+    assert wire.lane.is_measured
+    assert wire.lane.rate == pytest.approx(5.0, rel=0.1)
+    assert wire.asked[-1][1] is Question.ECHO
+
+
+def test_what_is_not_known_is_taken_from_others_until_it_is(wire: Wire) -> None:
+    wire.lane.assume(2.0)
+    assert (wire.lane.rate, wire.lane.is_measured) == (2.0, False)
+    for _ in range(1_000):
+        # It carries as much as it is believed to, and no queue is seen.
+        wire.run(MILLISECOND)
+        wire.path.bytes_out += 2_000
+    wire.lane.assume(2.0)
+    assert wire.lane.rate == pytest.approx(3.0, rel=0.05)
+    wire.lane.assume(4.0)
+    assert wire.lane.rate == 4.0
+    links = {"eth0": LinkSettings(capacity=50), "eth1": LinkSettings(capacity=100)}
+    half = Lane(NOW, wire.path, "eth0", PolicySettings(links=links))
+    half.assume(4.0)
+    assert half.rate == 2.0
 
 
 def test_a_path_that_is_not_full_may_carry_more(wire: Wire) -> None:

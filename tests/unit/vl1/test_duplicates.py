@@ -41,6 +41,20 @@ def test_a_train_loses_what_came_before() -> None:
     assert sift(seen, other, tracer) is other
 
 
+def test_many_at_once_are_all_new_or_none_is_noted() -> None:
+    seen = Duplicates()
+    assert seen.are_new([packet(1), packet(2)])
+    assert not seen.are_new([packet(2), packet(3)])
+    assert not seen.are_new([packet(4), packet(4)])
+    seen.age()
+    assert not seen.are_new([packet(3), packet(1)])
+    assert seen.are_new([packet(3), packet(4)])
+    for start in range(0, 4 * LIMIT, 64):
+        assert seen.are_new([packet(number) for number in range(start + 100, start + 164)])
+    assert seen.is_new(packet(1))
+    assert not seen.is_new(packet(4 * LIMIT + 99))
+
+
 def test_old_ones_are_forgotten() -> None:
     seen = Duplicates()
     seen.is_new(packet(1))
