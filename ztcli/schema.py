@@ -18,7 +18,7 @@ PARTS: Final[Mapping[str, str]] = {
     "member-network": "network:string name:string status:string addresses:string[] detail:string"
     " routes:string[] dns_domain?:string dns_servers?:string[]",
     "peer": "address:string role:string version:string link:string paths:string[]"
-    " latency_ms:integer|number last_seen_ms:integer|number",
+    " latency_ms:integer last_seen_ms:integer sent_bytes?:integer received_bytes?:integer",
     "bond-report": "peer:string policy:string links:object[]",
     "named-address": "name:string address:string",
     "named-network": "alias:string network:string",

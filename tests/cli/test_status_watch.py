@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 
 import pytest
@@ -28,6 +29,9 @@ def test_terminal(zt: Zt, more: list[str], cleared: bool) -> None:
     assert code == ExitCode.TIMED_OUT
     assert found.startswith(CLEAR) is cleared
     assert b"a1b2c3d4e5" in found
+    assert (
+        re.search(rb"NODE +ROLE +VER .*PATH\r\n62f865ae71  root  1.14.1 ", found) is None
+    ) is bool(more)
 
 
 def test_dumb_terminal(zt: Zt) -> None:

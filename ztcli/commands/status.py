@@ -16,10 +16,12 @@ from ztcli.engine import Engine
 from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode
 from ztcli.options import Settings
+from ztcli.output.meter import amount
 from ztcli.output.records import record
 from ztcli.output.tables import print_table
 
 WATCH_S = 2.0
+_PEERS = (*("NODE", "ROLE", "VER", "LINK", "RTT", "LOSS", "TX", "RX", "SEEN", "BOND", "PATH"),)
 _CLEAR = b"\x1b[H\x1b[2J"
 
 Snapshot = dict[str, Any]
@@ -42,15 +44,21 @@ class PeersOptions:
 
 
 def status(env: Environment, settings: Settings, options: StatusOptions) -> ExitCode:
-    return _run(env, settings, options.watch, _show_status)
+    def show(env: Environment, settings: Settings, snapshot: Snapshot) -> None:
+        _show_status(env, settings, snapshot, watch=options.watch)
+
+    return _run(env, settings, options.watch, show)
 
 
 def peers(env: Environment, settings: Settings, options: PeersOptions) -> ExitCode:
     def show(env: Environment, settings: Settings, snapshot: Snapshot) -> None:
-        found = snapshot["peers"]
         if options.active:
-            found = [peer for peer in found if peer["paths"]]
-        _show_peers(env, settings, found)
+            found = [peer for peer in snapshot["peers"] if peer["paths"]]
+            snapshot = {**snapshot, "peers": found}
+        if settings.json:
+            env.print(record("peers", {"peers": snapshot["peers"]}))
+        else:
+            _print_peers(env, snapshot)
 
     return _run(env, settings, options.watch, show)
 
@@ -109,7 +117,7 @@ def _show_network(env: Environment, network: Snapshot) -> None:
         env.print(f"dns      {domain} {', '.join(network['dns_servers'])}")
 
 
-def _show_status(env: Environment, settings: Settings, snapshot: Snapshot) -> None:
+def _show_status(env: Environment, settings: Settings, snapshot: Snapshot, *, watch: bool) -> None:
     if settings.json:
         env.print(record("status", snapshot))
         return
@@ -123,33 +131,47 @@ def _show_status(env: Environment, settings: Settings, snapshot: Snapshot) -> No
         env.print(f"local    {local}")
     for network in snapshot["networks"]:
         _show_network(env, network)
-    for peer in snapshot["peers"]:
-        words = [peer["address"], peer["role"], peer["link"], *peer["paths"][:1]]
-        if peer["latency_ms"] >= 0:
-            words.append(f"{peer['latency_ms']} ms")
-        env.print("peer     " + " ".join(words))
+    if watch and _is_live(env, settings):
+        env.print("")
+        _print_peers(env, snapshot)
+    else:
+        _list_peers(env, snapshot)
     if settings.verbose:
         for reason, count in snapshot["drops"].items():
             env.print(f"dropped  {count} {reason}")
 
 
-def _show_peers(env: Environment, settings: Settings, found: list[Snapshot]) -> None:
-    if settings.json:
-        env.print(record("peers", {"peers": found}))
-        return
-    rows = [
-        [
-            peer["address"],
-            peer["role"],
-            peer["version"],
-            peer["link"].upper(),
-            str(peer["latency_ms"]) if peer["latency_ms"] >= 0 else "-",
-            f"{peer['last_seen_ms'] / 1000:.1f}" if peer["last_seen_ms"] >= 0 else "-",
-            peer["paths"][0] if peer["paths"] else "-",
-        ]
-        for peer in found
-    ]
-    print_table(env, ("NODE", "ROLE", "VER", "LINK", "RTT", "SEEN", "PATH"), rows)
+def _list_peers(env: Environment, snapshot: Snapshot) -> None:
+    for peer in snapshot["peers"]:
+        words = [peer["address"], peer["role"], peer["link"], *peer["paths"][:1]]
+        if peer["latency_ms"] >= 0:
+            words.append(f"{peer['latency_ms']} ms")
+        env.print("peer     " + " ".join(words))
+
+
+def _print_peers(env: Environment, snapshot: Snapshot) -> None:
+    """Print a table; what is of several paths is known of peers with a bond alone."""
+    bonds = {bond["peer"]: bond for bond in snapshot.get("bonds", ())}
+    rows = []
+    for peer in snapshot["peers"]:
+        bond = bonds.get(peer["address"], {})
+        losses = [link["loss"] for link in bond.get("links", ()) if link["loss"] >= 0]
+        rows.append(
+            [
+                peer["address"],
+                peer["role"],
+                peer["version"] or "-",
+                peer["link"].upper(),
+                str(peer["latency_ms"]) if peer["latency_ms"] >= 0 else "-",
+                f"{100 * sum(losses) / len(losses):.1f}%" if losses else "-",
+                amount(peer.get("sent_bytes", 0)),
+                amount(peer.get("received_bytes", 0)),
+                f"{peer['last_seen_ms'] / 1000:.1f}" if peer["last_seen_ms"] >= 0 else "-",
+                bond.get("policy", "-"),
+                peer["paths"][0] if peer["paths"] else "-",
+            ]
+        )
+    print_table(env, _PEERS, rows)
 
 
 status_app = single("status", status, StatusOptions, "Print what this node knows.")

@@ -98,6 +98,8 @@ def _peer_reports(now: int, node: Node) -> tuple[PeerReport, ...]:
             link=link_of(peer),
             paths=tuple(str(path) for path in peer.paths),
             last_seen_ms=-1 if peer.silence_us is None else peer.silence_us // 1000,
+            sent_bytes=peer.sent_bytes,
+            received_bytes=peer.received_bytes,
         )
         for peer in switch.peers(now)
     )

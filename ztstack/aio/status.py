@@ -39,7 +39,8 @@ class PeerReport:
     """One peer: `paths` are IP/PORT texts, the best first.
 
     `link` is direct, relay, or tunnel if the path leads through a TCP relay. `latency_ms` is -1 if
-    unknown, and `last_seen_ms`, how long it has been silent, -1 if it never spoke.
+    unknown, and `last_seen_ms`, how long it has been silent, -1 if it never spoke. The bytes are
+    those of its direct paths.
     """
 
     address: Address
@@ -49,6 +50,8 @@ class PeerReport:
     link: str
     paths: tuple[str, ...]
     last_seen_ms: int
+    sent_bytes: int = 0
+    received_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

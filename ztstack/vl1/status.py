@@ -17,7 +17,8 @@ class PeerStatus(NamedTuple):
 
     `silence_us` is how long ago it spoke, None if it never did. The best path is a tunnel if its
     datagrams go by way of a TCP relay. `sightings` are our addresses as the peer sees them, and
-    `clock_ahead_ms` is by how much its clock was ahead of ours when it last said so.
+    `clock_ahead_ms` is by how much its clock was ahead of ours when it last said so. The bytes are
+    those of its direct paths, as far as they are known still.
     """
 
     address: Address
@@ -28,6 +29,8 @@ class PeerStatus(NamedTuple):
     is_tunnelled: bool
     sightings: tuple[Sighting, ...]
     clock_ahead_ms: int | None
+    sent_bytes: int
+    received_bytes: int
 
 
 def peer_statuses(topology: Topology, surface: Surface, now: int) -> list[PeerStatus]:
@@ -50,6 +53,8 @@ def peer_statuses(topology: Topology, surface: Surface, now: int) -> list[PeerSt
                 bool(paths) and paths[0].key.socket == ALL_SOCKETS,
                 tuple(sightings.get(peer.address, ())),
                 peer.clock_ahead_ms,
+                sum(entry.path.bytes_out for entry in peer.entries),
+                sum(entry.path.bytes_in for entry in peer.entries),
             )
         )
     return result
