@@ -136,7 +136,7 @@ complete -c zt -n '__fish_seen_subcommand_from call' -l key -r -F -d 'Its privat
 complete -c zt -n '__fish_seen_subcommand_from call' -l servername -x -d 'Name to expect.'
 complete -c zt -n '__fish_seen_subcommand_from call' -l alpn -x -d 'Protocols to offer.'
 complete -c zt -n '__fish_seen_subcommand_from call' -l insecure -s k -d 'Trust every certificate.'
-complete -c zt -n '__fish_seen_subcommand_from call' -l request -s X -x
+complete -c zt -n '__fish_seen_subcommand_from call' -l request -s X -x -d 'The method.'
 complete -c zt -n '__fish_seen_subcommand_from call' -l header -s H -x -d 'Or @FILE.'
 complete -c zt -n '__fish_seen_subcommand_from call' -l data -s d -x -d 'Post a form.'
 complete -c zt -n '__fish_seen_subcommand_from call' -l data-raw -x -d 'The same, @ is not special.'
@@ -146,22 +146,22 @@ complete -c zt -n '__fish_seen_subcommand_from call' -l form -s F -x -d 'Post pa
 complete -c zt -n '__fish_seen_subcommand_from call' -l upload-file -s T -r -F -d 'Put a file.'
 complete -c zt -n '__fish_seen_subcommand_from call' -l include -s i -d 'Print headers too.'
 complete -c zt -n '__fish_seen_subcommand_from call' -l head -s I -d 'Headers only.'
-complete -c zt -n '__fish_seen_subcommand_from call' -l output -s o -r -F
+complete -c zt -n '__fish_seen_subcommand_from call' -l output -s o -r -F -d 'Where the body goes; - is stdout.'
 complete -c zt -n '__fish_seen_subcommand_from call' -l remote-name -s O -d 'Name the file as the URL does.'
 complete -c zt -n '__fish_seen_subcommand_from call' -l location -s L -d 'Follow redirects.'
-complete -c zt -n '__fish_seen_subcommand_from call' -l max-redirs -x
+complete -c zt -n '__fish_seen_subcommand_from call' -l max-redirs -x -d 'How many redirects are followed.'
 complete -c zt -n '__fish_seen_subcommand_from call' -l fail -s f -d 'Exit 22 from status 400.'
 complete -c zt -n '__fish_seen_subcommand_from call' -l fail-with-body -d 'The same, and print the body.'
-complete -c zt -n '__fish_seen_subcommand_from call' -l user -s u -x
-complete -c zt -n '__fish_seen_subcommand_from call' -l password-file -r -F
-complete -c zt -n '__fish_seen_subcommand_from call' -l user-agent -s A -x
+complete -c zt -n '__fish_seen_subcommand_from call' -l user -s u -x -d 'Who we are there.'
+complete -c zt -n '__fish_seen_subcommand_from call' -l password-file -r -F -d 'The password of --user.'
+complete -c zt -n '__fish_seen_subcommand_from call' -l user-agent -s A -x -d 'What we call ourselves.'
 complete -c zt -n '__fish_seen_subcommand_from call' -l compressed -d 'Accept compression.'
-complete -c zt -n '__fish_seen_subcommand_from call' -l resolve -x
+complete -c zt -n '__fish_seen_subcommand_from call' -l resolve -x -d 'Where a host is, for this URL.'
 complete -c zt -n '__fish_seen_subcommand_from call' -l proxy -x -d 'A proxy in the network: http, socks5h.'
 complete -c zt -n '__fish_seen_subcommand_from call' -l retry -x -d 'Try again on failures.'
-complete -c zt -n '__fish_seen_subcommand_from call' -l retry-delay -x
-complete -c zt -n '__fish_seen_subcommand_from call' -l retry-connrefused
-complete -c zt -n '__fish_seen_subcommand_from call' -l retry-max-time -x
+complete -c zt -n '__fish_seen_subcommand_from call' -l retry-delay -x -d 'Pause before a retry; else it grows.'
+complete -c zt -n '__fish_seen_subcommand_from call' -l retry-connrefused -d 'Also where nobody listens yet.'
+complete -c zt -n '__fish_seen_subcommand_from call' -l retry-max-time -x -d 'No retry after so long.'
 complete -c zt -n '__fish_seen_subcommand_from call' -l write-out -s w -x -d 'Print %{http_code} etc.'
 complete -c zt -n '__fish_seen_subcommand_from call' -l http1.1 -d 'The default.'
 complete -c zt -n '__fish_seen_subcommand_from call' -l http2 -d 'HTTP/2: offered with https, spoken at once with http.'
@@ -241,7 +241,7 @@ complete -c zt -n '__fish_seen_subcommand_from nc' -l key -r -F -d 'Its private 
 complete -c zt -n '__fish_seen_subcommand_from nc' -l servername -x -d 'Name to expect.'
 complete -c zt -n '__fish_seen_subcommand_from nc' -l alpn -x -d 'Protocols to offer.'
 complete -c zt -n '__fish_seen_subcommand_from nc' -l insecure -s k -d 'Trust every certificate.'
-complete -c zt -n '__fish_seen_subcommand_from nc' -l request -s X -x
+complete -c zt -n '__fish_seen_subcommand_from nc' -l request -s X -x -d 'The method.'
 complete -c zt -n '__fish_seen_subcommand_from nc' -l header -s H -x -d 'Or @FILE.'
 complete -c zt -n '__fish_seen_subcommand_from nc' -l data -s d -x -d 'Post a form.'
 complete -c zt -n '__fish_seen_subcommand_from nc' -l data-raw -x -d 'The same, @ is not special.'
@@ -251,22 +251,22 @@ complete -c zt -n '__fish_seen_subcommand_from nc' -l form -s F -x -d 'Post part
 complete -c zt -n '__fish_seen_subcommand_from nc' -l upload-file -s T -r -F -d 'Put a file.'
 complete -c zt -n '__fish_seen_subcommand_from nc' -l include -s i -d 'Print headers too.'
 complete -c zt -n '__fish_seen_subcommand_from nc' -l head -s I -d 'Headers only.'
-complete -c zt -n '__fish_seen_subcommand_from nc' -l output -s o -r -F
+complete -c zt -n '__fish_seen_subcommand_from nc' -l output -s o -r -F -d 'Where the body goes; - is stdout.'
 complete -c zt -n '__fish_seen_subcommand_from nc' -l remote-name -s O -d 'Name the file as the URL does.'
 complete -c zt -n '__fish_seen_subcommand_from nc' -l location -s L -d 'Follow redirects.'
-complete -c zt -n '__fish_seen_subcommand_from nc' -l max-redirs -x
+complete -c zt -n '__fish_seen_subcommand_from nc' -l max-redirs -x -d 'How many redirects are followed.'
 complete -c zt -n '__fish_seen_subcommand_from nc' -l fail -s f -d 'Exit 22 from status 400.'
 complete -c zt -n '__fish_seen_subcommand_from nc' -l fail-with-body -d 'The same, and print the body.'
-complete -c zt -n '__fish_seen_subcommand_from nc' -l user -s u -x
-complete -c zt -n '__fish_seen_subcommand_from nc' -l password-file -r -F
-complete -c zt -n '__fish_seen_subcommand_from nc' -l user-agent -s A -x
+complete -c zt -n '__fish_seen_subcommand_from nc' -l user -s u -x -d 'Who we are there.'
+complete -c zt -n '__fish_seen_subcommand_from nc' -l password-file -r -F -d 'The password of --user.'
+complete -c zt -n '__fish_seen_subcommand_from nc' -l user-agent -s A -x -d 'What we call ourselves.'
 complete -c zt -n '__fish_seen_subcommand_from nc' -l compressed -d 'Accept compression.'
-complete -c zt -n '__fish_seen_subcommand_from nc' -l resolve -x
+complete -c zt -n '__fish_seen_subcommand_from nc' -l resolve -x -d 'Where a host is, for this URL.'
 complete -c zt -n '__fish_seen_subcommand_from nc' -l proxy -x -d 'A proxy in the network: http, socks5h.'
 complete -c zt -n '__fish_seen_subcommand_from nc' -l retry -x -d 'Try again on failures.'
-complete -c zt -n '__fish_seen_subcommand_from nc' -l retry-delay -x
-complete -c zt -n '__fish_seen_subcommand_from nc' -l retry-connrefused
-complete -c zt -n '__fish_seen_subcommand_from nc' -l retry-max-time -x
+complete -c zt -n '__fish_seen_subcommand_from nc' -l retry-delay -x -d 'Pause before a retry; else it grows.'
+complete -c zt -n '__fish_seen_subcommand_from nc' -l retry-connrefused -d 'Also where nobody listens yet.'
+complete -c zt -n '__fish_seen_subcommand_from nc' -l retry-max-time -x -d 'No retry after so long.'
 complete -c zt -n '__fish_seen_subcommand_from nc' -l write-out -s w -x -d 'Print %{http_code} etc.'
 complete -c zt -n '__fish_seen_subcommand_from nc' -l http1.1 -d 'The default.'
 complete -c zt -n '__fish_seen_subcommand_from nc' -l http2 -d 'HTTP/2: offered with https, spoken at once with http.'
@@ -321,9 +321,9 @@ complete -c zt -n '__fish_seen_subcommand_from nc' -a '(__zt_known_hosts)'
 complete -c zt -n '__fish_seen_subcommand_from listen' -l mode -x -a 'auto http tcp' -d 'What to serve.'
 complete -c zt -n '__fish_seen_subcommand_from listen' -l tcp -d 'The same as --mode tcp.'
 complete -c zt -n '__fish_seen_subcommand_from listen' -l body-bytes -x -d 'Answer with so many bytes.'
-complete -c zt -n '__fish_seen_subcommand_from listen' -l status -x
-complete -c zt -n '__fish_seen_subcommand_from listen' -l header -x
-complete -c zt -n '__fish_seen_subcommand_from listen' -l body -x
+complete -c zt -n '__fish_seen_subcommand_from listen' -l status -x -d 'The status of every answer.'
+complete -c zt -n '__fish_seen_subcommand_from listen' -l header -x -d 'A header of every answer.'
+complete -c zt -n '__fish_seen_subcommand_from listen' -l body -x -d 'What every answer says.'
 complete -c zt -n '__fish_seen_subcommand_from listen' -l dir -r -F -d 'Serve these files.'
 complete -c zt -n '__fish_seen_subcommand_from listen' -l save -r -F -d 'Keep request bodies.'
 complete -c zt -n '__fish_seen_subcommand_from listen' -l requests -x -d 'Then exit.'
@@ -339,17 +339,17 @@ complete -c zt -n '__fish_seen_subcommand_from listen' -l recv-only -d 'Send not
 complete -c zt -n '__fish_seen_subcommand_from listen' -l no-stdin -d 'Never read stdin.'
 complete -c zt -n '__fish_seen_subcommand_from listen' -l raw -d 'Control characters as they are, also to a terminal.'
 complete -c zt -n '__fish_seen_subcommand_from listen' -l tls -d 'TLS on every connection.'
-complete -c zt -n '__fish_seen_subcommand_from listen' -l cert -r -F
-complete -c zt -n '__fish_seen_subcommand_from listen' -l key -r -F
+complete -c zt -n '__fish_seen_subcommand_from listen' -l cert -r -F -d 'Our certificate.'
+complete -c zt -n '__fish_seen_subcommand_from listen' -l key -r -F -d 'Its private key.'
 complete -c zt -n '__fish_seen_subcommand_from listen' -l once -d 'One connection or request.'
-complete -c zt -n '__fish_seen_subcommand_from listen' -l max-conns -x
-complete -c zt -n '__fish_seen_subcommand_from listen' -l allow -x
-complete -c zt -n '__fish_seen_subcommand_from listen' -l deny -x
+complete -c zt -n '__fish_seen_subcommand_from listen' -l max-conns -x -d 'Connections at once.'
+complete -c zt -n '__fish_seen_subcommand_from listen' -l allow -x -d 'Who may come in; all others may not.'
+complete -c zt -n '__fish_seen_subcommand_from listen' -l deny -x -d 'Who may not come in.'
 complete -c zt -n '__fish_seen_subcommand_from listen' -l allow-any -d 'With --exec: everybody.'
-complete -c zt -n '__fish_seen_subcommand_from listen' -l idle-timeout -x
+complete -c zt -n '__fish_seen_subcommand_from listen' -l idle-timeout -x -d 'End what is still for so long.'
 complete -c zt -n '__fish_seen_subcommand_from listen' -l grace -x -d 'After SIGTERM.'
-complete -c zt -n '__fish_seen_subcommand_from listen' -l ready-file -r -F
-complete -c zt -n '__fish_seen_subcommand_from listen' -l ready-fd -x
+complete -c zt -n '__fish_seen_subcommand_from listen' -l ready-file -r -F -d 'Appears with a record when it is ready.'
+complete -c zt -n '__fish_seen_subcommand_from listen' -l ready-fd -x -d 'The same record, to an open descriptor.'
 complete -c zt -n '__fish_seen_subcommand_from listen' -l health -x -d 'Serve /livez, /readyz and /metrics there; on loopback if no host is named.'
 complete -c zt -n '__fish_seen_subcommand_from listen' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from listen' -l state -r -F -d 'State directory.'
@@ -398,19 +398,19 @@ complete -c zt -n '__fish_seen_subcommand_from listen' -l pcap -x -d 'Capture th
 complete -c zt -n '__fish_seen_subcommand_from listen' -l pcap-wire -x -d 'Capture what crosses the UDP sockets.'
 complete -c zt -n '__fish_seen_subcommand_from listen' -l help -s h -d 'Show this message and exit.'
 complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l no-pong -d 'Do not answer pings.'
-complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l reply -x
+complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l reply -x -d 'What every datagram is answered with.'
 complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l echo -d 'Send every payload back.'
 complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l exec -x -d 'Its output answers.'
 complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l count -x -d 'Then exit.'
 complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l once -d 'The same as --count 1.'
 complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l format -x -a 'line raw hex json' -d 'How payloads are printed.'
 complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l raw -d 'The same as --format raw.'
-complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l allow -x
-complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l deny -x
+complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l allow -x -d 'Who may come in; all others may not.'
+complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l deny -x -d 'Who may not come in.'
 complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l allow-any -d 'With --exec: everybody.'
 complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l group -x -d 'Hear this one.'
-complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l ready-file -r -F
-complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l ready-fd -x
+complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l ready-file -r -F -d 'Appears with a record when it is ready.'
+complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l ready-fd -x -d 'The same record, to an open descriptor.'
 complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l state -r -F -d 'State directory.'
 complete -c zt -n '__fish_seen_subcommand_from udp-listen' -l profile -x -d 'Selects the state directory.'
@@ -462,10 +462,10 @@ complete -c zt -n '__fish_seen_subcommand_from udp-send' -l data -x -d 'Default:
 complete -c zt -n '__fish_seen_subcommand_from udp-send' -l lines -d 'A datagram for each line.'
 complete -c zt -n '__fish_seen_subcommand_from udp-send' -l hex -d 'The data is hexadecimal.'
 complete -c zt -n '__fish_seen_subcommand_from udp-send' -l repeat -x -d 'Send it so often.'
-complete -c zt -n '__fish_seen_subcommand_from udp-send' -l interval -x
+complete -c zt -n '__fish_seen_subcommand_from udp-send' -l interval -x -d 'Pause between repetitions.'
 complete -c zt -n '__fish_seen_subcommand_from udp-send' -l wait -x -d 'Print replies.'
 complete -c zt -n '__fish_seen_subcommand_from udp-send' -l count -x -d 'So many replies.'
-complete -c zt -n '__fish_seen_subcommand_from udp-send' -l source-port -x
+complete -c zt -n '__fish_seen_subcommand_from udp-send' -l source-port -x -d 'Our port.'
 complete -c zt -n '__fish_seen_subcommand_from udp-send' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from udp-send' -l state -r -F -d 'State directory.'
 complete -c zt -n '__fish_seen_subcommand_from udp-send' -l profile -x -d 'Selects the state directory.'
@@ -515,17 +515,17 @@ complete -c zt -n '__fish_seen_subcommand_from udp-send' -l help -s h -d 'Show t
 complete -c zt -n '__fish_seen_subcommand_from expose' -l listen -x -d 'Default: the same port.'
 complete -c zt -n '__fish_seen_subcommand_from expose' -l to -x -d 'Default: 127.0.0.1:PORT.'
 complete -c zt -n '__fish_seen_subcommand_from expose' -l udp -d 'Datagrams, not streams.'
-complete -c zt -n '__fish_seen_subcommand_from expose' -l allow -x
-complete -c zt -n '__fish_seen_subcommand_from expose' -l deny -x
-complete -c zt -n '__fish_seen_subcommand_from expose' -l max-conns -x
+complete -c zt -n '__fish_seen_subcommand_from expose' -l allow -x -d 'Who may come in; all others may not.'
+complete -c zt -n '__fish_seen_subcommand_from expose' -l deny -x -d 'Who may not come in.'
+complete -c zt -n '__fish_seen_subcommand_from expose' -l max-conns -x -d 'Connections at once.'
 complete -c zt -n '__fish_seen_subcommand_from expose' -l proxy-protocol -x -d 'Tell the service who comes.'
 complete -c zt -n '__fish_seen_subcommand_from expose' -l check -d 'Refuse to start if the service is down.'
 complete -c zt -n '__fish_seen_subcommand_from expose' -l dry-run -d 'Check all, print what would be done, do nothing.'
-complete -c zt -n '__fish_seen_subcommand_from expose' -l idle-timeout -x
+complete -c zt -n '__fish_seen_subcommand_from expose' -l idle-timeout -x -d 'End what is still for so long.'
 complete -c zt -n '__fish_seen_subcommand_from expose' -l udp-idle -x -d 'Default: 2m.'
 complete -c zt -n '__fish_seen_subcommand_from expose' -l grace -x -d 'After SIGTERM.'
-complete -c zt -n '__fish_seen_subcommand_from expose' -l ready-file -r -F
-complete -c zt -n '__fish_seen_subcommand_from expose' -l ready-fd -x
+complete -c zt -n '__fish_seen_subcommand_from expose' -l ready-file -r -F -d 'Appears with a record when it is ready.'
+complete -c zt -n '__fish_seen_subcommand_from expose' -l ready-fd -x -d 'The same record, to an open descriptor.'
 complete -c zt -n '__fish_seen_subcommand_from expose' -l health -x -d 'Serve /livez, /readyz and /metrics there; on loopback if no host is named.'
 complete -c zt -n '__fish_seen_subcommand_from expose' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from expose' -l state -r -F -d 'State directory.'
@@ -573,14 +573,14 @@ complete -c zt -n '__fish_seen_subcommand_from expose' -l log-format -x -d 'text
 complete -c zt -n '__fish_seen_subcommand_from expose' -l pcap -x -d 'Capture the frames of the networks.'
 complete -c zt -n '__fish_seen_subcommand_from expose' -l pcap-wire -x -d 'Capture what crosses the UDP sockets.'
 complete -c zt -n '__fish_seen_subcommand_from expose' -l help -s h -d 'Show this message and exit.'
-complete -c zt -n '__fish_seen_subcommand_from forward' -l max-conns -x
-complete -c zt -n '__fish_seen_subcommand_from forward' -l idle-timeout -x
+complete -c zt -n '__fish_seen_subcommand_from forward' -l max-conns -x -d 'Connections at once.'
+complete -c zt -n '__fish_seen_subcommand_from forward' -l idle-timeout -x -d 'End what is still for so long.'
 complete -c zt -n '__fish_seen_subcommand_from forward' -l udp-idle -x -d 'Default: 2m.'
 complete -c zt -n '__fish_seen_subcommand_from forward' -l grace -x -d 'After SIGTERM.'
 complete -c zt -n '__fish_seen_subcommand_from forward' -l dry-run -d 'Check all, print what would be done, do nothing.'
 complete -c zt -n '__fish_seen_subcommand_from forward' -l open-browser -d 'Show the first port in a browser.'
-complete -c zt -n '__fish_seen_subcommand_from forward' -l ready-file -r -F
-complete -c zt -n '__fish_seen_subcommand_from forward' -l ready-fd -x
+complete -c zt -n '__fish_seen_subcommand_from forward' -l ready-file -r -F -d 'Appears with a record when it is ready.'
+complete -c zt -n '__fish_seen_subcommand_from forward' -l ready-fd -x -d 'The same record, to an open descriptor.'
 complete -c zt -n '__fish_seen_subcommand_from forward' -l health -x -d 'Serve /livez, /readyz and /metrics there; on loopback if no host is named.'
 complete -c zt -n '__fish_seen_subcommand_from forward' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from forward' -l state -r -F -d 'State directory.'
@@ -635,11 +635,11 @@ complete -c zt -n '__fish_seen_subcommand_from proxy' -l direct -d 'What is outs
 complete -c zt -n '__fish_seen_subcommand_from proxy' -l dns -x -d 'overlay alone, or the system\'s too.'
 complete -c zt -n '__fish_seen_subcommand_from proxy' -l pac -d 'Print the URL of a script that configures browsers.'
 complete -c zt -n '__fish_seen_subcommand_from proxy' -l dry-run -d 'Check all, print what would be done, do nothing.'
-complete -c zt -n '__fish_seen_subcommand_from proxy' -l max-conns -x
-complete -c zt -n '__fish_seen_subcommand_from proxy' -l idle-timeout -x
+complete -c zt -n '__fish_seen_subcommand_from proxy' -l max-conns -x -d 'Connections at once.'
+complete -c zt -n '__fish_seen_subcommand_from proxy' -l idle-timeout -x -d 'End what is still for so long.'
 complete -c zt -n '__fish_seen_subcommand_from proxy' -l grace -x -d 'After SIGTERM.'
-complete -c zt -n '__fish_seen_subcommand_from proxy' -l ready-file -r -F
-complete -c zt -n '__fish_seen_subcommand_from proxy' -l ready-fd -x
+complete -c zt -n '__fish_seen_subcommand_from proxy' -l ready-file -r -F -d 'Appears with a record when it is ready.'
+complete -c zt -n '__fish_seen_subcommand_from proxy' -l ready-fd -x -d 'The same record, to an open descriptor.'
 complete -c zt -n '__fish_seen_subcommand_from proxy' -l health -x -d 'Serve /livez, /readyz and /metrics there; on loopback if no host is named.'
 complete -c zt -n '__fish_seen_subcommand_from proxy' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from proxy' -l state -r -F -d 'State directory.'
@@ -688,8 +688,8 @@ complete -c zt -n '__fish_seen_subcommand_from proxy' -l pcap -x -d 'Capture the
 complete -c zt -n '__fish_seen_subcommand_from proxy' -l pcap-wire -x -d 'Capture what crosses the UDP sockets.'
 complete -c zt -n '__fish_seen_subcommand_from proxy' -l help -s h -d 'Show this message and exit.'
 complete -c zt -n '__fish_seen_subcommand_from up' -l dry-run -d 'Print what would be started, and start nothing.'
-complete -c zt -n '__fish_seen_subcommand_from up' -l ready-file -r -F
-complete -c zt -n '__fish_seen_subcommand_from up' -l ready-fd -x
+complete -c zt -n '__fish_seen_subcommand_from up' -l ready-file -r -F -d 'Appears with a record when it is ready.'
+complete -c zt -n '__fish_seen_subcommand_from up' -l ready-fd -x -d 'The same record, to an open descriptor.'
 complete -c zt -n '__fish_seen_subcommand_from up' -l health -x -d 'Serve /livez, /readyz and /metrics there; on loopback if no host is named.'
 complete -c zt -n '__fish_seen_subcommand_from up' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from up' -l state -r -F -d 'State directory.'
@@ -792,8 +792,8 @@ complete -c zt -n '__fish_seen_subcommand_from ssh-config' -l install -d 'Write 
 complete -c zt -n '__fish_seen_subcommand_from ssh-config' -l help -s h -d 'Show this message and exit.'
 complete -c zt -n '__fish_seen_subcommand_from join' -l once -d 'Join, print, exit.'
 complete -c zt -n '__fish_seen_subcommand_from join' -l print -x -a 'ip json env' -d 'Print only this.'
-complete -c zt -n '__fish_seen_subcommand_from join' -l ready-file -r -F
-complete -c zt -n '__fish_seen_subcommand_from join' -l ready-fd -x
+complete -c zt -n '__fish_seen_subcommand_from join' -l ready-file -r -F -d 'Appears with a record when it is ready.'
+complete -c zt -n '__fish_seen_subcommand_from join' -l ready-fd -x -d 'The same record, to an open descriptor.'
 complete -c zt -n '__fish_seen_subcommand_from join' -l health -x -d 'Serve /livez, /readyz and /metrics there; on loopback if no host is named.'
 complete -c zt -n '__fish_seen_subcommand_from join' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from join' -l state -r -F -d 'State directory.'
@@ -1570,8 +1570,8 @@ complete -c zt -n '__fish_seen_subcommand_from bench' -l via-relay -d 'Over a ro
 complete -c zt -n '__fish_seen_subcommand_from bench' -l allow -x -d 'serve: who may.'
 complete -c zt -n '__fish_seen_subcommand_from bench' -l deny -x -d 'serve: who not.'
 complete -c zt -n '__fish_seen_subcommand_from bench' -l max-conns -x -d 'serve: at once.'
-complete -c zt -n '__fish_seen_subcommand_from bench' -l ready-file -r -F
-complete -c zt -n '__fish_seen_subcommand_from bench' -l ready-fd -x
+complete -c zt -n '__fish_seen_subcommand_from bench' -l ready-file -r -F -d 'Appears with a record when it is ready.'
+complete -c zt -n '__fish_seen_subcommand_from bench' -l ready-fd -x -d 'The same record, to an open descriptor.'
 complete -c zt -n '__fish_seen_subcommand_from bench' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from bench' -l state -r -F -d 'State directory.'
 complete -c zt -n '__fish_seen_subcommand_from bench' -l profile -x -d 'Selects the state directory.'
@@ -1674,8 +1674,8 @@ complete -c zt -n '__fish_seen_subcommand_from agent; and not __fish_seen_subcom
 complete -c zt -n '__fish_seen_subcommand_from agent; and not __fish_seen_subcommand_from run start stop status log reload unit' -a unit -d 'Print a unit for systemd.'
 complete -c zt -n '__fish_seen_subcommand_from agent; and not __fish_seen_subcommand_from run start stop status log reload unit' -l help -s h -d 'Show this message and exit.'
 complete -c zt -n '__fish_seen_subcommand_from agent; and __fish_seen_subcommand_from run' -l idle-timeout -x -d 'End when unused for so long.'
-complete -c zt -n '__fish_seen_subcommand_from agent; and __fish_seen_subcommand_from run' -l ready-file -r -F
-complete -c zt -n '__fish_seen_subcommand_from agent; and __fish_seen_subcommand_from run' -l ready-fd -x
+complete -c zt -n '__fish_seen_subcommand_from agent; and __fish_seen_subcommand_from run' -l ready-file -r -F -d 'Appears with a record when it is ready.'
+complete -c zt -n '__fish_seen_subcommand_from agent; and __fish_seen_subcommand_from run' -l ready-fd -x -d 'The same record, to an open descriptor.'
 complete -c zt -n '__fish_seen_subcommand_from agent; and __fish_seen_subcommand_from run' -l health -x -d 'Serve /livez, /readyz and /metrics there; on loopback if no host is named.'
 complete -c zt -n '__fish_seen_subcommand_from agent; and __fish_seen_subcommand_from run' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from agent; and __fish_seen_subcommand_from run' -l state -r -F -d 'State directory.'
@@ -2452,7 +2452,7 @@ complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcomma
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l public -d 'Everybody may join.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l no-rfc4193 -d 'No derived IPv6.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l 6plane -d 'An IPv6 /80 for each.'
-complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l mtu -x
+complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l mtu -x -d 'The largest packet.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l state -r -F -d 'State directory.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from create' -l profile -x -d 'Selects the state directory.'
@@ -2501,14 +2501,14 @@ complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcomma
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from set' -l token-file -x -d 'Its token; or in ZT_TOKEN.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from set' -l name -x -d 'What people call it.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from set' -l private -d 'Who may join.'
-complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from set' -l mtu -x
+complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from set' -l mtu -x -d 'The largest packet.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from set' -l pool -x -d 'Addresses to give, and a route.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from set' -l route -x -d 'All routes; replaces them.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from set' -l dns -x -d 'What members may ask.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from set' -l rfc4193 -d 'A derived IPv6 address.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from set' -l 6plane -d 'An IPv6 /80 for each.'
-complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from set' -l broadcast
-complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from set' -l multicast-limit -x
+complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from set' -l broadcast -d 'Broadcasts go to all.'
+complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from set' -l multicast-limit -x -d 'To how many a multicast goes.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from set' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from set' -l state -r -F -d 'State directory.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from set' -l profile -x -d 'Selects the state directory.'
@@ -2787,7 +2787,7 @@ complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcomma
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from authorize' -l token-file -x -d 'Its token; or in ZT_TOKEN.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from authorize' -l name -x -d 'What people call it.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from authorize' -l ip -x -d 'Its addresses.'
-complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from authorize' -l bridge
+complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from authorize' -l bridge -d 'It may bring devices of its own.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from authorize' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from authorize' -l state -r -F -d 'State directory.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from authorize' -l profile -x -d 'Selects the state directory.'
@@ -3020,8 +3020,8 @@ complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcomma
 complete -c zt -n '__fish_seen_subcommand_from controller; and not __fish_seen_subcommand_from run' -a run -d 'Run it until a signal comes.'
 complete -c zt -n '__fish_seen_subcommand_from controller; and not __fish_seen_subcommand_from run' -l help -s h -d 'Show this message and exit.'
 complete -c zt -n '__fish_seen_subcommand_from controller; and __fish_seen_subcommand_from run' -l api-port -x -d 'JSON on 127.0.0.1.'
-complete -c zt -n '__fish_seen_subcommand_from controller; and __fish_seen_subcommand_from run' -l ready-file -r -F
-complete -c zt -n '__fish_seen_subcommand_from controller; and __fish_seen_subcommand_from run' -l ready-fd -x
+complete -c zt -n '__fish_seen_subcommand_from controller; and __fish_seen_subcommand_from run' -l ready-file -r -F -d 'Appears with a record when it is ready.'
+complete -c zt -n '__fish_seen_subcommand_from controller; and __fish_seen_subcommand_from run' -l ready-fd -x -d 'The same record, to an open descriptor.'
 complete -c zt -n '__fish_seen_subcommand_from controller; and __fish_seen_subcommand_from run' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from controller; and __fish_seen_subcommand_from run' -l state -r -F -d 'State directory.'
 complete -c zt -n '__fish_seen_subcommand_from controller; and __fish_seen_subcommand_from run' -l profile -x -d 'Selects the state directory.'
@@ -3361,8 +3361,8 @@ complete -c zt -n '__fish_seen_subcommand_from moon; and __fish_seen_subcommand_
 complete -c zt -n '__fish_seen_subcommand_from moon; and __fish_seen_subcommand_from make' -l help -s h -d 'Show this message and exit.'
 complete -c zt -n '__fish_seen_subcommand_from root; and not __fish_seen_subcommand_from run' -a run -d 'Run a root until a signal comes.'
 complete -c zt -n '__fish_seen_subcommand_from root; and not __fish_seen_subcommand_from run' -l help -s h -d 'Show this message and exit.'
-complete -c zt -n '__fish_seen_subcommand_from root; and __fish_seen_subcommand_from run' -l ready-file -r -F
-complete -c zt -n '__fish_seen_subcommand_from root; and __fish_seen_subcommand_from run' -l ready-fd -x
+complete -c zt -n '__fish_seen_subcommand_from root; and __fish_seen_subcommand_from run' -l ready-file -r -F -d 'Appears with a record when it is ready.'
+complete -c zt -n '__fish_seen_subcommand_from root; and __fish_seen_subcommand_from run' -l ready-fd -x -d 'The same record, to an open descriptor.'
 complete -c zt -n '__fish_seen_subcommand_from root; and __fish_seen_subcommand_from run' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from root; and __fish_seen_subcommand_from run' -l state -r -F -d 'State directory.'
 complete -c zt -n '__fish_seen_subcommand_from root; and __fish_seen_subcommand_from run' -l profile -x -d 'Selects the state directory.'
@@ -3413,8 +3413,8 @@ complete -c zt -n '__fish_seen_subcommand_from relay; and not __fish_seen_subcom
 complete -c zt -n '__fish_seen_subcommand_from relay; and not __fish_seen_subcommand_from run' -l help -s h -d 'Show this message and exit.'
 complete -c zt -n '__fish_seen_subcommand_from relay; and __fish_seen_subcommand_from run' -l listen -x -d 'TCP address of this machine.'
 complete -c zt -n '__fish_seen_subcommand_from relay; and __fish_seen_subcommand_from run' -l max-conns -x -d 'Nodes at once.'
-complete -c zt -n '__fish_seen_subcommand_from relay; and __fish_seen_subcommand_from run' -l ready-file -r -F
-complete -c zt -n '__fish_seen_subcommand_from relay; and __fish_seen_subcommand_from run' -l ready-fd -x
+complete -c zt -n '__fish_seen_subcommand_from relay; and __fish_seen_subcommand_from run' -l ready-file -r -F -d 'Appears with a record when it is ready.'
+complete -c zt -n '__fish_seen_subcommand_from relay; and __fish_seen_subcommand_from run' -l ready-fd -x -d 'The same record, to an open descriptor.'
 complete -c zt -n '__fish_seen_subcommand_from relay; and __fish_seen_subcommand_from run' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from relay; and __fish_seen_subcommand_from run' -l state -r -F -d 'State directory.'
 complete -c zt -n '__fish_seen_subcommand_from relay; and __fish_seen_subcommand_from run' -l profile -x -d 'Selects the state directory.'
@@ -3468,8 +3468,8 @@ complete -c zt -n '__fish_seen_subcommand_from lab; and __fish_seen_subcommand_f
 complete -c zt -n '__fish_seen_subcommand_from lab; and __fish_seen_subcommand_from up' -l port -x -d 'Its UDP port; 0 picks one.'
 complete -c zt -n '__fish_seen_subcommand_from lab; and __fish_seen_subcommand_from up' -l pool -x -d 'Addresses.'
 complete -c zt -n '__fish_seen_subcommand_from lab; and __fish_seen_subcommand_from up' -l private -d 'Members must be authorised.'
-complete -c zt -n '__fish_seen_subcommand_from lab; and __fish_seen_subcommand_from up' -l ready-file -r -F
-complete -c zt -n '__fish_seen_subcommand_from lab; and __fish_seen_subcommand_from up' -l ready-fd -x
+complete -c zt -n '__fish_seen_subcommand_from lab; and __fish_seen_subcommand_from up' -l ready-file -r -F -d 'Appears with a record when it is ready.'
+complete -c zt -n '__fish_seen_subcommand_from lab; and __fish_seen_subcommand_from up' -l ready-fd -x -d 'The same record, to an open descriptor.'
 complete -c zt -n '__fish_seen_subcommand_from lab; and __fish_seen_subcommand_from up' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from lab; and __fish_seen_subcommand_from up' -l state -r -F -d 'State directory.'
 complete -c zt -n '__fish_seen_subcommand_from lab; and __fish_seen_subcommand_from up' -l profile -x -d 'Selects the state directory.'

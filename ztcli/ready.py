@@ -7,10 +7,22 @@ import json
 import os
 import socket
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.output.records import event
+
+ReadyFile = Annotated[
+    str | None,
+    typer.Option("--ready-file", metavar="PATH", help="Appears with a record when it is ready."),
+]
+ReadyFd = Annotated[
+    int | None,
+    typer.Option("--ready-fd", metavar="N", min=0, help="The same record, to an open descriptor."),
+]
 
 
 def check(ready_fd: int | None) -> None:

@@ -100,6 +100,7 @@ def test_own_options_have_variables(leaf: Leaf) -> None:
         if leaf.name in PLAIN or common.intersection(parameter.opts):
             continue
         assert parameter.envvar, (leaf.name, parameter.opts)
+        assert parameter.help, (leaf.name, parameter.opts)
         assert all(name.startswith("ZT_") for name in parameter.envvar)
 
 

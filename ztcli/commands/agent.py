@@ -33,6 +33,7 @@ from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.log import LEVELS
 from ztcli.options import Common, Settings
 from ztcli.output.records import print_event, print_record
+from ztcli.ready import ReadyFd, ReadyFile
 from ztcli.services import HEALTH_HELP, with_health
 
 START_S: Final = 90.0
@@ -50,8 +51,8 @@ class RunOptions:
     idle_timeout: Annotated[
         Text, typer.Option("--idle-timeout", metavar="DUR", help="End when unused for so long.")
     ] = None
-    ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
-    ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    ready_file: ReadyFile = None
+    ready_fd: ReadyFd = None
     health: Annotated[Text, typer.Option("--health", metavar="[HOST:]PORT", help=HEALTH_HELP)] = (
         None
     )

@@ -7,6 +7,8 @@ from typing import Annotated, Final
 
 import typer
 
+from ztcli.ready import ReadyFd, ReadyFile
+
 Text = str | None
 Texts = list[str] | None
 MAX_TIME_S: Final = 3600.0
@@ -39,5 +41,5 @@ class BenchOptions:
     )
     deny: Annotated[Texts, typer.Option("--deny", metavar="ID|CIDR", help="serve: who not.")] = None
     max_conns: Annotated[int, typer.Option("--max-conns", min=1, help="serve: at once.")] = 100
-    ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
-    ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    ready_file: ReadyFile = None
+    ready_fd: ReadyFd = None

@@ -68,7 +68,9 @@ class CallOptions:
         False
     )
     # HTTP.
-    request: Annotated[Text, typer.Option("--request", "-X", metavar="METHOD")] = None
+    request: Annotated[
+        Text, typer.Option("--request", "-X", metavar="METHOD", help="The method.")
+    ] = None
     header: Annotated[Texts, typer.Option("--header", "-H", metavar="'K: V'", help="Or @FILE.")] = (
         None
     )
@@ -88,28 +90,51 @@ class CallOptions:
     ] = None
     include: Annotated[bool, typer.Option("--include", "-i", help="Print headers too.")] = False
     head: Annotated[bool, typer.Option("--head", "-I", help="Headers only.")] = False
-    output: Annotated[Text, typer.Option("--output", "-o", metavar="FILE")] = None
+    output: Annotated[
+        Text,
+        typer.Option("--output", "-o", metavar="FILE", help="Where the body goes; - is stdout."),
+    ] = None
     remote_name: Annotated[
         bool, typer.Option("--remote-name", "-O", help="Name the file as the URL does.")
     ] = False
     location: Annotated[bool, typer.Option("--location", "-L", help="Follow redirects.")] = False
-    max_redirs: Annotated[int, typer.Option("--max-redirs", min=0)] = 50
+    max_redirs: Annotated[
+        int, typer.Option("--max-redirs", min=0, help="How many redirects are followed.")
+    ] = 50
     fail: Annotated[bool, typer.Option("--fail", "-f", help="Exit 22 from status 400.")] = False
     fail_with_body: Annotated[
         bool, typer.Option("--fail-with-body", help="The same, and print the body.")
     ] = False
-    user: Annotated[Text, typer.Option("--user", "-u", metavar="USER")] = None
-    password_file: Annotated[Text, typer.Option("--password-file", metavar="FILE")] = None
-    user_agent: Annotated[Text, typer.Option("--user-agent", "-A")] = None
+    user: Annotated[
+        Text, typer.Option("--user", "-u", metavar="USER", help="Who we are there.")
+    ] = None
+    password_file: Annotated[
+        Text, typer.Option("--password-file", metavar="FILE", help="The password of --user.")
+    ] = None
+    user_agent: Annotated[
+        Text, typer.Option("--user-agent", "-A", help="What we call ourselves.")
+    ] = None
     compressed: Annotated[bool, typer.Option("--compressed", help="Accept compression.")] = False
-    resolve: Annotated[Texts, typer.Option("--resolve", metavar="HOST:PORT:ADDRESS")] = None
+    resolve: Annotated[
+        Texts,
+        typer.Option(
+            "--resolve", metavar="HOST:PORT:ADDRESS", help="Where a host is, for this URL."
+        ),
+    ] = None
     proxy: Annotated[
         Text, typer.Option("--proxy", metavar="URL", help="A proxy in the network: http, socks5h.")
     ] = None
     retry: Annotated[int, typer.Option("--retry", min=0, help="Try again on failures.")] = 0
-    retry_delay: Annotated[Text, typer.Option("--retry-delay", metavar="DUR")] = None
-    retry_connrefused: Annotated[bool, typer.Option("--retry-connrefused")] = False
-    retry_max_time: Annotated[Text, typer.Option("--retry-max-time", metavar="DUR")] = None
+    retry_delay: Annotated[
+        Text,
+        typer.Option("--retry-delay", metavar="DUR", help="Pause before a retry; else it grows."),
+    ] = None
+    retry_connrefused: Annotated[
+        bool, typer.Option("--retry-connrefused", help="Also where nobody listens yet.")
+    ] = False
+    retry_max_time: Annotated[
+        Text, typer.Option("--retry-max-time", metavar="DUR", help="No retry after so long.")
+    ] = None
     write_out: Annotated[
         Text, typer.Option("--write-out", "-w", metavar="FORMAT", help="Print %{http_code} etc.")
     ] = None

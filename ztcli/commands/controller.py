@@ -16,6 +16,7 @@ from ztcli.exit_codes import ExitCode
 from ztcli.options import Settings
 from ztcli.output.messages import Progress
 from ztcli.output.records import print_event
+from ztcli.ready import ReadyFd, ReadyFile
 
 Text = str | None
 
@@ -28,8 +29,8 @@ class RunOptions:
         int | None,
         typer.Option("--api-port", metavar="PORT", min=0, max=65535, help="JSON on 127.0.0.1."),
     ] = None
-    ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
-    ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    ready_file: ReadyFile = None
+    ready_fd: ReadyFd = None
 
 
 def run_controller(env: Environment, settings: Settings, options: RunOptions) -> ExitCode:

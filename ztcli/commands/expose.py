@@ -18,6 +18,7 @@ from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.options import Settings
 from ztcli.output.records import print_event
+from ztcli.ready import ReadyFd, ReadyFile
 from ztcli.server import GRACE_S, Guard, Limits, Server, link, need_address, ordered
 from ztcli.services import HEALTH_HELP
 from ztcli.specs import Exposure
@@ -43,9 +44,14 @@ class ExposeOptions:
         Text, typer.Option("--to", metavar="HOST:PORT|unix:PATH", help="Default: 127.0.0.1:PORT.")
     ] = None
     udp: Annotated[bool, typer.Option("--udp", help="Datagrams, not streams.")] = False
-    allow: Annotated[Texts, typer.Option("--allow", metavar="ID|CIDR")] = None
-    deny: Annotated[Texts, typer.Option("--deny", metavar="ID|CIDR")] = None
-    max_conns: Annotated[int, typer.Option("--max-conns", min=1)] = 100
+    allow: Annotated[
+        Texts,
+        typer.Option("--allow", metavar="ID|CIDR", help="Who may come in; all others may not."),
+    ] = None
+    deny: Annotated[
+        Texts, typer.Option("--deny", metavar="ID|CIDR", help="Who may not come in.")
+    ] = None
+    max_conns: Annotated[int, typer.Option("--max-conns", min=1, help="Connections at once.")] = 100
     proxy_protocol: Annotated[
         int | None,
         typer.Option("--proxy-protocol", min=1, max=2, help="Tell the service who comes."),
@@ -56,11 +62,13 @@ class ExposeOptions:
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check all, print what would be done, do nothing.")
     ] = False
-    idle_timeout: Annotated[Text, typer.Option("--idle-timeout", metavar="DUR")] = None
+    idle_timeout: Annotated[
+        Text, typer.Option("--idle-timeout", metavar="DUR", help="End what is still for so long.")
+    ] = None
     udp_idle: Annotated[Text, typer.Option("--udp-idle", metavar="DUR", help="Default: 2m.")] = None
     grace: Annotated[Text, typer.Option("--grace", metavar="DUR", help="After SIGTERM.")] = None
-    ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
-    ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    ready_file: ReadyFile = None
+    ready_fd: ReadyFd = None
     health: Annotated[Text, typer.Option("--health", metavar="[HOST:]PORT", help=HEALTH_HELP)] = (
         None
     )

@@ -19,6 +19,7 @@ from ztcli.local import LocalListener
 from ztcli.options import LINGER_S, Settings
 from ztcli.output.records import print_event
 from ztcli.pump import Manners, join
+from ztcli.ready import ReadyFd, ReadyFile
 from ztcli.server import GRACE_S, Guard, Limits, Server
 from ztcli.services import HEALTH_HELP
 from ztcli.specs import Forwarding
@@ -39,8 +40,10 @@ class ForwardOptions:
             help="Also LPORT:HOST, unix:PATH:HOST:RPORT, -:HOST:RPORT; 0 picks a port.",
         ),
     ]
-    max_conns: Annotated[int, typer.Option("--max-conns", min=1)] = 100
-    idle_timeout: Annotated[Text, typer.Option("--idle-timeout", metavar="DUR")] = None
+    max_conns: Annotated[int, typer.Option("--max-conns", min=1, help="Connections at once.")] = 100
+    idle_timeout: Annotated[
+        Text, typer.Option("--idle-timeout", metavar="DUR", help="End what is still for so long.")
+    ] = None
     udp_idle: Annotated[Text, typer.Option("--udp-idle", metavar="DUR", help="Default: 2m.")] = None
     grace: Annotated[Text, typer.Option("--grace", metavar="DUR", help="After SIGTERM.")] = None
     dry_run: Annotated[
@@ -49,8 +52,8 @@ class ForwardOptions:
     open_browser: Annotated[
         bool, typer.Option("--open-browser", help="Show the first port in a browser.")
     ] = False
-    ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
-    ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    ready_file: ReadyFile = None
+    ready_fd: ReadyFd = None
     health: Annotated[Text, typer.Option("--health", metavar="[HOST:]PORT", help=HEALTH_HELP)] = (
         None
     )

@@ -18,6 +18,7 @@ from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.options import Settings
 from ztcli.output.records import print_event, print_record
+from ztcli.ready import ReadyFd, ReadyFile
 from ztcli.services import HEALTH_HELP, with_health
 
 Text = str | None
@@ -41,8 +42,8 @@ class JoinOptions:
     ] = None
     once: Annotated[bool, typer.Option("--once", help="Join, print, exit.")] = False
     print: Annotated[Form | None, typer.Option("--print", help="Print only this.")] = None
-    ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
-    ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    ready_file: ReadyFile = None
+    ready_fd: ReadyFd = None
     health: Annotated[Text, typer.Option("--health", metavar="[HOST:]PORT", help=HEALTH_HELP)] = (
         None
     )

@@ -17,6 +17,7 @@ from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.options import Settings
 from ztcli.output.messages import Progress
 from ztcli.output.records import print_event, print_record
+from ztcli.ready import ReadyFd, ReadyFile
 
 Text = str | None
 LAB_POOL = "10.147.20.0/24"
@@ -35,8 +36,8 @@ class UpOptions:
     port: Annotated[str, typer.Option("--port", help="Its UDP port; 0 picks one.")] = "0"
     pool: Annotated[str, typer.Option("--pool", metavar="CIDR", help="Addresses.")] = LAB_POOL
     private: Annotated[bool, typer.Option("--private", help="Members must be authorised.")] = False
-    ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
-    ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    ready_file: ReadyFile = None
+    ready_fd: ReadyFd = None
 
 
 def up(env: Environment, settings: Settings, options: UpOptions) -> ExitCode:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ztcli.ready import ReadyFd, ReadyFile
 from ztcli.services import HEALTH_HELP
 
 Text = str | None
@@ -33,9 +34,15 @@ class ListenOptions:
     body_bytes: Annotated[
         Text, typer.Option("--body-bytes", metavar="SIZE", help="Answer with so many bytes.")
     ] = None
-    status: Annotated[int | None, typer.Option("--status", min=200, max=599)] = None
-    header: Annotated[Texts, typer.Option("--header", metavar="'K: V'")] = None
-    body: Annotated[Text, typer.Option("--body", metavar="TEXT|@FILE")] = None
+    status: Annotated[
+        int | None, typer.Option("--status", min=200, max=599, help="The status of every answer.")
+    ] = None
+    header: Annotated[
+        Texts, typer.Option("--header", metavar="'K: V'", help="A header of every answer.")
+    ] = None
+    body: Annotated[
+        Text, typer.Option("--body", metavar="TEXT|@FILE", help="What every answer says.")
+    ] = None
     dir: Annotated[Text, typer.Option("--dir", metavar="PATH", help="Serve these files.")] = None
     save: Annotated[Text, typer.Option("--save", metavar="DIR", help="Keep request bodies.")] = None
     requests: Annotated[int | None, typer.Option("--requests", min=1, help="Then exit.")] = None
@@ -54,18 +61,25 @@ class ListenOptions:
         bool, typer.Option("--raw", help="Control characters as they are, also to a terminal.")
     ] = False
     tls: Annotated[bool, typer.Option("--tls", help="TLS on every connection.")] = False
-    cert: Annotated[Text, typer.Option("--cert", metavar="FILE")] = None
-    key: Annotated[Text, typer.Option("--key", metavar="FILE")] = None
+    cert: Annotated[Text, typer.Option("--cert", metavar="FILE", help="Our certificate.")] = None
+    key: Annotated[Text, typer.Option("--key", metavar="FILE", help="Its private key.")] = None
     # Both.
     once: Annotated[bool, typer.Option("--once", help="One connection or request.")] = False
-    max_conns: Annotated[int, typer.Option("--max-conns", min=1)] = 100
-    allow: Annotated[Texts, typer.Option("--allow", metavar="ID|CIDR")] = None
-    deny: Annotated[Texts, typer.Option("--deny", metavar="ID|CIDR")] = None
+    max_conns: Annotated[int, typer.Option("--max-conns", min=1, help="Connections at once.")] = 100
+    allow: Annotated[
+        Texts,
+        typer.Option("--allow", metavar="ID|CIDR", help="Who may come in; all others may not."),
+    ] = None
+    deny: Annotated[
+        Texts, typer.Option("--deny", metavar="ID|CIDR", help="Who may not come in.")
+    ] = None
     allow_any: Annotated[bool, typer.Option("--allow-any", help="With --exec: everybody.")] = False
-    idle_timeout: Annotated[Text, typer.Option("--idle-timeout", metavar="DUR")] = None
+    idle_timeout: Annotated[
+        Text, typer.Option("--idle-timeout", metavar="DUR", help="End what is still for so long.")
+    ] = None
     grace: Annotated[Text, typer.Option("--grace", metavar="DUR", help="After SIGTERM.")] = None
-    ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
-    ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    ready_file: ReadyFile = None
+    ready_fd: ReadyFd = None
     health: Annotated[Text, typer.Option("--health", metavar="[HOST:]PORT", help=HEALTH_HELP)] = (
         None
     )

@@ -34,7 +34,9 @@ class CreateOptions(Where):
     public: Annotated[bool, typer.Option("--public", help="Everybody may join.")] = False
     no_rfc4193: Annotated[bool, typer.Option("--no-rfc4193", help="No derived IPv6.")] = False
     sixplane: Annotated[bool, typer.Option("--6plane", help="An IPv6 /80 for each.")] = False
-    mtu: Annotated[int, typer.Option("--mtu", min=1280, max=10000)] = 2800
+    mtu: Annotated[int, typer.Option("--mtu", min=1280, max=10000, help="The largest packet.")] = (
+        2800
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,9 @@ class SetOptions(Where):
     network_id: Annotated[Text, typer.Argument(metavar="NWID", help="Or -n.")] = None
     name: Annotated[Text, typer.Option("--name", help="What people call it.")] = None
     private: Annotated[bool | None, typer.Option("--private/--public", help="Who may join.")] = None
-    mtu: Annotated[int | None, typer.Option("--mtu", min=1280, max=10000)] = None
+    mtu: Annotated[
+        int | None, typer.Option("--mtu", min=1280, max=10000, help="The largest packet.")
+    ] = None
     pool: Annotated[Texts, _POOL] = None
     route: Annotated[
         Texts, typer.Option("--route", metavar="CIDR[,VIA]", help="All routes; replaces them.")
@@ -58,8 +62,12 @@ class SetOptions(Where):
     sixplane: Annotated[
         bool | None, typer.Option("--6plane/--no-6plane", help="An IPv6 /80 for each.")
     ] = None
-    broadcast: Annotated[bool | None, typer.Option("--broadcast/--no-broadcast")] = None
-    multicast_limit: Annotated[int | None, typer.Option("--multicast-limit", min=0)] = None
+    broadcast: Annotated[
+        bool | None, typer.Option("--broadcast/--no-broadcast", help="Broadcasts go to all.")
+    ] = None
+    multicast_limit: Annotated[
+        int | None, typer.Option("--multicast-limit", min=0, help="To how many a multicast goes.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +91,9 @@ class AuthorizeOptions(MemberOptions):
 
     name: Annotated[Text, typer.Option("--name", help="What people call it.")] = None
     ip: Annotated[Texts, typer.Option("--ip", metavar="IP", help="Its addresses.")] = None
-    bridge: Annotated[bool | None, typer.Option("--bridge/--no-bridge")] = None
+    bridge: Annotated[
+        bool | None, typer.Option("--bridge/--no-bridge", help="It may bring devices of its own.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from ztcli.files import replace_file
 from ztcli.options import Settings
 from ztcli.output.messages import Progress
 from ztcli.output.records import print_event, print_record
+from ztcli.ready import ReadyFd, ReadyFile
 
 Text = str | None
 
@@ -50,8 +51,8 @@ class ShowOptions:
 class RootOptions:
     """Options of zt root run."""
 
-    ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
-    ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    ready_file: ReadyFile = None
+    ready_fd: ReadyFd = None
 
 
 def make(env: Environment, settings: Settings, options: MakeOptions) -> ExitCode:

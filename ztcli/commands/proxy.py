@@ -27,6 +27,7 @@ from ztcli.local import LocalListener
 from ztcli.options import Settings
 from ztcli.output.records import print_event
 from ztcli.peeked import PeekedStream
+from ztcli.ready import ReadyFd, ReadyFile
 from ztcli.server import GRACE_S, Guard, Limits, Server
 from ztcli.services import HEALTH_HELP
 
@@ -61,11 +62,13 @@ class ProxyOptions:
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check all, print what would be done, do nothing.")
     ] = False
-    max_conns: Annotated[int, typer.Option("--max-conns", min=1)] = 100
-    idle_timeout: Annotated[Text, typer.Option("--idle-timeout", metavar="DUR")] = None
+    max_conns: Annotated[int, typer.Option("--max-conns", min=1, help="Connections at once.")] = 100
+    idle_timeout: Annotated[
+        Text, typer.Option("--idle-timeout", metavar="DUR", help="End what is still for so long.")
+    ] = None
     grace: Annotated[Text, typer.Option("--grace", metavar="DUR", help="After SIGTERM.")] = None
-    ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
-    ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    ready_file: ReadyFile = None
+    ready_fd: ReadyFd = None
     health: Annotated[Text, typer.Option("--health", metavar="[HOST:]PORT", help=HEALTH_HELP)] = (
         None
     )

@@ -14,6 +14,7 @@ from ztcli.environment import Environment
 from ztcli.exit_codes import ExitCode
 from ztcli.options import Settings
 from ztcli.output.records import print_event
+from ztcli.ready import ReadyFd, ReadyFile
 from ztcli.specs import pair
 
 Text = str | None
@@ -27,8 +28,8 @@ class RelayOptions:
         str, typer.Option("--listen", metavar="[IP:]PORT", help="TCP address of this machine.")
     ] = "0.0.0.0:443"
     max_conns: Annotated[int, typer.Option("--max-conns", min=1, help="Nodes at once.")] = 1024
-    ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
-    ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    ready_file: ReadyFile = None
+    ready_fd: ReadyFd = None
 
 
 def run(env: Environment, settings: Settings, options: RelayOptions) -> ExitCode:

@@ -19,6 +19,7 @@ from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.options import Settings
 from ztcli.output.messages import plural
 from ztcli.output.records import print_event
+from ztcli.ready import ReadyFd, ReadyFile
 from ztcli.server import Guard, link, need_address, ordered
 from ztcli.terminal import harmless, shows_on_terminal
 
@@ -44,19 +45,27 @@ class UdpListenOptions:
 
     place: Annotated[str, typer.Argument(metavar="PORT|IP:PORT", help="0 picks a port.")]
     no_pong: Annotated[bool, typer.Option("--no-pong", help="Do not answer pings.")] = False
-    reply: Annotated[Text, typer.Option("--reply", metavar="TEXT|@FILE")] = None
+    reply: Annotated[
+        Text,
+        typer.Option("--reply", metavar="TEXT|@FILE", help="What every datagram is answered with."),
+    ] = None
     echo: Annotated[bool, typer.Option("--echo", help="Send every payload back.")] = False
     exec: Annotated[Text, typer.Option("--exec", metavar="CMD", help="Its output answers.")] = None
     count: Annotated[int | None, typer.Option("--count", min=1, help="Then exit.")] = None
     once: Annotated[bool, typer.Option("--once", help="The same as --count 1.")] = False
     format: Annotated[Form, typer.Option("--format", help="How payloads are printed.")] = Form.LINE
     raw: Annotated[bool, typer.Option("--raw", help="The same as --format raw.")] = False
-    allow: Annotated[Texts, typer.Option("--allow", metavar="IP|CIDR")] = None
-    deny: Annotated[Texts, typer.Option("--deny", metavar="IP|CIDR")] = None
+    allow: Annotated[
+        Texts,
+        typer.Option("--allow", metavar="IP|CIDR", help="Who may come in; all others may not."),
+    ] = None
+    deny: Annotated[
+        Texts, typer.Option("--deny", metavar="IP|CIDR", help="Who may not come in.")
+    ] = None
     allow_any: Annotated[bool, typer.Option("--allow-any", help="With --exec: everybody.")] = False
     group: Annotated[Texts, typer.Option("--group", metavar="ADDR", help="Hear this one.")] = None
-    ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
-    ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    ready_file: ReadyFile = None
+    ready_fd: ReadyFd = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +79,14 @@ class UdpSendOptions:
     lines: Annotated[bool, typer.Option("--lines", help="A datagram for each line.")] = False
     hex: Annotated[bool, typer.Option("--hex", help="The data is hexadecimal.")] = False
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Send it so often.")] = 1
-    interval: Annotated[Text, typer.Option("--interval", metavar="DUR")] = None
+    interval: Annotated[
+        Text, typer.Option("--interval", metavar="DUR", help="Pause between repetitions.")
+    ] = None
     wait: Annotated[Text, typer.Option("--wait", metavar="DUR", help="Print replies.")] = None
     count: Annotated[int, typer.Option("--count", min=1, help="So many replies.")] = 1
-    source_port: Annotated[Text, typer.Option("--source-port", metavar="PORT")] = None
+    source_port: Annotated[
+        Text, typer.Option("--source-port", metavar="PORT", help="Our port.")
+    ] = None
 
 
 def udp_listen(env: Environment, settings: Settings, options: UdpListenOptions) -> ExitCode:

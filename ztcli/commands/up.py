@@ -15,6 +15,7 @@ from ztcli.exit_codes import CommandError, ExitCode, UsageProblem
 from ztcli.options import Settings
 from ztcli.output.records import print_record
 from ztcli.output.tables import print_table
+from ztcli.ready import ReadyFd, ReadyFile
 from ztcli.services import HEALTH_HELP, Named, Service
 
 Text = str | None
@@ -30,8 +31,8 @@ class UpOptions:
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be started, and start nothing.")
     ] = False
-    ready_file: Annotated[Text, typer.Option("--ready-file", metavar="PATH")] = None
-    ready_fd: Annotated[int | None, typer.Option("--ready-fd", metavar="N", min=0)] = None
+    ready_file: ReadyFile = None
+    ready_fd: ReadyFd = None
     health: Annotated[Text, typer.Option("--health", metavar="[HOST:]PORT", help=HEALTH_HELP)] = (
         None
     )
