@@ -287,13 +287,13 @@ def settings(common: Common, default_state: Path, names: Names | None = None) ->
     for text in common.texts("network"):
         network, is_decimal = names.network(text)
         networks.append(network)
-        if stack == "managed":
-            parsing.check_controller(network, text)
         if is_decimal:
             warnings.append(f"network {text} was read as decimal: {network}")
-        elif stack == "overlay" or text in names.networks:
+        if stack == "overlay":
             continue
-        elif len(text.removeprefix("0x")) < len(network):
+        parsing.check_controller(network, text)
+        is_short = text not in names.networks and len(text) < len(network)
+        if is_short and not is_decimal and text[:2].lower() != "0x":
             warnings.append(f"network {text} has less than sixteen digits: {network}")
     if common.ephemeral and common.state is not None:
         raise UsageProblem("--ephemeral keeps nothing, --state names where to keep it: choose")

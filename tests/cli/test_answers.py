@@ -80,6 +80,11 @@ def test_decimal_network_is_told(zt: Zt) -> None:
     assert "read as decimal" in zt("join", "--once", "-n", "9223372036854775808").stderr
 
 
+def test_network_that_is_too_short_is_told(zt: Zt) -> None:
+    assert "less than sixteen" in zt("join", "--once", "-n", "8056c2e21c00000").stderr
+    assert zt("join", "--once", "-n", "0x8056c2e21c00000").stderr == ""
+
+
 def test_state_of_profiles(tmp_path: Path) -> None:
     zt = Zt(tmp_path, variables={"XDG_STATE_HOME": "/var/x"})
     lines = zt("join", "--once", "--profile", "ci").stdout.decode().splitlines()
