@@ -3,12 +3,13 @@
     program := (action | tag | cap | macro | include)*
     action  := (drop | break | accept | tee LENGTH NODE | watch LENGTH NODE | redirect NODE)
                ([and | or] [not] MATCH VALUE...)* ;
-    tag     := tag NAME (id N | default VALUE | enum VALUE NAME | flag BIT NAME)* ;
-    cap     := cap NAME (id N | action | include)* ;
+    tag     := tag NAME (id N | default VALUE | enum VALUE NAME | flag BIT,... NAME)* ;
+    cap     := cap NAME (id N | default | action | include)* ;
     macro   := macro NAME[($VARIABLE,...)] (action | include)* ;
     include := include NAME[(VALUE,...)] [;]
 
-White space separates; what follows a # on its line is a comment.
+White space separates; what follows a # on its line is a comment. Capital letters are as small ones,
+and what has a name may be used above the place where it is defined.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ _PUNCTUATION: Final = frozenset(";(),")
 
 # fmt: off
 _PROTOCOLS: Final = {
-    "icmp": 1, "icmp4": 1, "igmp": 2, "ipip": 4, "tcp": 6, "egp": 8, "igp": 9, "udp": 17,
-    "rdp": 27, "esp": 50, "ah": 51, "icmp6": 58, "l2tp": 115, "sctp": 132, "udplite": 136,
+    "icmp": 1, "icmp4": 1, "icmpv4": 1, "igmp": 2, "ipip": 4, "tcp": 6, "egp": 8, "igp": 9,
+    "udp": 17, "rdp": 27, "esp": 50, "ah": 51, "icmp6": 58, "icmpv6": 58, "l2tp": 115, "sctp": 132,
+    "udplite": 136,
 }
 _ETHERTYPES: Final = {
     "ipv4": 0x0800, "arp": 0x0806, "wol": 0x0842, "rarp": 0x8035, "ipv6": 0x86DD,
@@ -58,13 +60,17 @@ _ETHERTYPES: Final = {
 # The TCP flags are bits 0 to 11, from FIN up.
 _TCP_FLAGS: Final = "fin syn rst psh ack urg ece cwr ns rs2 rs1 rs0"
 _CHARACTERISTICS: Final = {
-    "inbound": CHARACTERISTIC_INBOUND,
-    "multicast": CHARACTERISTIC_MULTICAST,
-    "broadcast": CHARACTERISTIC_BROADCAST,
-    "ipauth": CHARACTERISTIC_IP_AUTHENTICATED,
-    "macauth": CHARACTERISTIC_MAC_AUTHENTICATED,
-    **{f"tcp_{name}": 1 << bit for bit, name in enumerate(_TCP_FLAGS.split())},
+    name: mask.bit_length() - 1
+    for name, mask in (
+        ("inbound", CHARACTERISTIC_INBOUND),
+        ("multicast", CHARACTERISTIC_MULTICAST),
+        ("broadcast", CHARACTERISTIC_BROADCAST),
+        ("ipauth", CHARACTERISTIC_IP_AUTHENTICATED),
+        ("macauth", CHARACTERISTIC_MAC_AUTHENTICATED),
+        *((f"tcp_{name}", 1 << bit) for bit, name in enumerate(_TCP_FLAGS.split())),
+    )
 }
+"""The numbers of their bits."""
 
 
 class Word(NamedTuple):
@@ -72,6 +78,11 @@ class Word(NamedTuple):
 
     text: str
     line: int
+
+    @property
+    def key(self) -> str:
+        """The word as keywords and names are compared."""
+        return self.text.lower()
 
     def problem(self, what: str) -> InvalidConfig:
         return InvalidConfig(f"line {self.line}: {what}")
@@ -94,6 +105,7 @@ class CapabilityDefinition:
     name: str
     id: int
     rules: list[Rule] = field(default_factory=list)
+    default: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +132,7 @@ class Program:
             "capabilities": [
                 {
                     "id": capability.id,
-                    "default": False,
+                    "default": capability.default,
                     "rules": [rule_to_json(rule) for rule in capability.rules],
                 }
                 for capability in self.capabilities
@@ -130,8 +142,9 @@ class Program:
 
 def parse_program(text: str) -> Program:
     """Read a whole text; InvalidConfig names the line that is wrong."""
-    compiler = _Compiler()
-    compiler.run(_Reader(_words(text)))
+    compiler, words = _Compiler(), _words(text)
+    compiler.define(_Reader(words))
+    compiler.run(_Reader(words))
     return Program(
         text,
         tuple(compiler.rules),
@@ -181,6 +194,13 @@ class _Reader:
             return False
         self._at += 1
         return True
+
+    def joined(self, what: str) -> list[Word]:
+        """Read words with commas between them."""
+        found = [self.next(what)]
+        while self.take(","):
+            found.append(self.next(what))
+        return found
 
     def until_end(self, what: str) -> Word | None:
         """Return the next word of a block, None at its semicolon."""
@@ -270,7 +290,7 @@ def _probability(_: _Compiler, words: Sequence[Word]) -> Rule:
     text = words[0].text
     if not re.fullmatch(r"[01](\.\d{1,20})?|\.\d{1,20}", text) or float(text) > 1:
         raise words[0].problem(f"a probability from 0.0 to 1.0 should be here, not {text!r}")
-    return Rule(RuleType.MATCH_RANDOM, value=round(float(text) * _RANDOM_ALWAYS))
+    return Rule(RuleType.MATCH_RANDOM, value=int(float(text) * _RANDOM_ALWAYS))
 
 
 def _mac(kind: RuleType) -> Callable[[_Compiler, Sequence[Word]], Rule]:
@@ -285,7 +305,7 @@ def _mac(kind: RuleType) -> Callable[[_Compiler, Sequence[Word]], Rule]:
 
 def _tag(kind: RuleType) -> Callable[[_Compiler, Sequence[Word]], Rule]:
     def read(compiler: _Compiler, words: Sequence[Word]) -> Rule:
-        tag = compiler.tags.get(words[0].text)
+        tag = compiler.tags.get(words[0].key)
         number = tag.id if tag is not None else _number(words[0], 0xFFFF_FFFF)
         value = _number(words[1], 0xFFFF_FFFF, tag.names if tag is not None else None)
         return Rule(kind, tag_id=number, value=value)
@@ -318,18 +338,25 @@ def _tos(_: _Compiler, words: Sequence[Word]) -> Rule:
 
 
 def _chr(_: _Compiler, words: Sequence[Word]) -> Rule:
-    mask = _number(words[0], (1 << 64) - 1, _CHARACTERISTICS)
+    mask = 0
+    for word in words:
+        mask |= 1 << _number(word, 63, _CHARACTERISTICS)
     return Rule(RuleType.MATCH_CHARACTERISTICS, mask=mask)
 
 
 class _Match(NamedTuple):
-    values: int
+    """How many words follow, and what they mean; without a number they are a list with commas."""
+
+    values: int | None
     read: Callable[[_Compiler, Sequence[Word]], Rule]
 
 
 _MATCHES: Final = {
     "ztsrc": _Match(1, _zt(RuleType.MATCH_SOURCE_ZEROTIER_ADDRESS)),
     "ztdest": _Match(1, _zt(RuleType.MATCH_DEST_ZEROTIER_ADDRESS)),
+    "vlan": _Match(1, _valued(RuleType.MATCH_VLAN_ID, 0xFFFF, {})),
+    "vlanpcp": _Match(1, _valued(RuleType.MATCH_VLAN_PCP, 0xFF, {})),
+    "vlandei": _Match(1, _valued(RuleType.MATCH_VLAN_DEI, 0xFF, {})),
     "macsrc": _Match(1, _mac(RuleType.MATCH_MAC_SOURCE)),
     "macdest": _Match(1, _mac(RuleType.MATCH_MAC_DEST)),
     "ipsrc": _Match(1, _ip(RuleType.MATCH_IPV4_SOURCE)),
@@ -340,7 +367,7 @@ _MATCHES: Final = {
     "icmp": _Match(2, _icmp),
     "sport": _Match(1, _ranged(RuleType.MATCH_IP_SOURCE_PORT_RANGE)),
     "dport": _Match(1, _ranged(RuleType.MATCH_IP_DEST_PORT_RANGE)),
-    "chr": _Match(1, _chr),
+    "chr": _Match(None, _chr),
     "framesize": _Match(1, _ranged(RuleType.MATCH_FRAME_SIZE_RANGE)),
     "random": _Match(1, _probability),
     "tdiff": _Match(2, _tag(RuleType.MATCH_TAGS_DIFFERENCE)),
@@ -366,29 +393,31 @@ _ACTIONS: Final = {
 
 def _read_tag(reader: _Reader, tags: dict[str, TagDefinition]) -> None:
     name = reader.next("the name of a tag")
-    if name.text in tags:
+    if name.key in tags:
         raise name.problem(f"the tag {name.text} is there already")
     number: int | None = None
     default: Word | None = None
     names: dict[str, int] = {}
     while (word := reader.until_end("a part of the tag")) is not None:
-        match word.text:
+        match word.key:
             case "id":
                 number = _number(reader.next("an id"), 0xFFFF_FFFF)
             case "default":
                 default = reader.next("a value")
             case "enum":
                 value = _number(reader.next("a value"), 0xFFFF_FFFF)
-                names[reader.next("a name").text.lower()] = value
+                names[reader.next("a name").key] = value
             case "flag":
-                bit = _number(reader.next("a bit"), 31)
-                names[reader.next("a name").text.lower()] = 1 << bit
+                mask = 0
+                for bit in reader.joined("a bit"):
+                    mask |= names.get(bit.key) or 1 << _number(bit, 31)
+                names[reader.next("a name").key] = mask
             case _:
                 raise word.problem(f"a tag has no {word.text!r}")
     _check_id(name, number, [tag.id for tag in tags.values()])
     assert number is not None
     initial = None if default is None else _number(default, 0xFFFF_FFFF, names)
-    tags[name.text] = TagDefinition(name.text, number, initial, names)
+    tags[name.key] = TagDefinition(name.text, number, initial, names)
 
 
 def _check_id(name: Word, number: int | None, others: Sequence[int]) -> None:
@@ -396,6 +425,26 @@ def _check_id(name: Word, number: int | None, others: Sequence[int]) -> None:
         raise name.problem(f"{name.text} has no id")
     if number in others:
         raise name.problem(f"the id {number} of {name.text} is another's already")
+
+
+def _block(reader: _Reader) -> list[Word] | None:
+    """Return the words of a block with actions in it; None if it has no end."""
+    body: list[Word] = []
+    inside = False  # Of an action, whose semicolon is its own.
+    while (word := reader.next_or_none()) is not None:
+        if word.text == ";" and not inside:
+            return body
+        if word.key in _ACTIONS:
+            inside = True
+        elif word.text == ";":
+            inside = False
+        body.append(word)
+    return None
+
+
+def _skip_action(reader: _Reader) -> None:
+    while (word := reader.next_or_none()) is not None and word.text != ";":
+        pass
 
 
 class _Compiler:
@@ -408,16 +457,31 @@ class _Compiler:
         self._macros: dict[str, _Macro] = {}
         self._includes = 0
 
-    def run(self, reader: _Reader) -> None:
-        """Compile a whole text."""
+    def define(self, reader: _Reader) -> None:
+        """Note the tags and macros of a whole text."""
         while (word := reader.next_or_none()) is not None:
-            match word.text:
+            match word.key:
                 case "tag":
                     _read_tag(reader, self.tags)
+                case "macro":
+                    self._macro(reader, self._macros)
+                case "cap":
+                    _block(reader)
+                case key if key in _ACTIONS:
+                    _skip_action(reader)
+                case _:
+                    pass
+
+    def run(self, reader: _Reader) -> None:
+        """Compile a whole text whose tags and macros are known."""
+        while (word := reader.next_or_none()) is not None:
+            match word.key:
+                case "tag":
+                    _read_tag(reader, {})
+                case "macro":
+                    self._macro(reader, {})
                 case "cap":
                     self._cap(reader)
-                case "macro":
-                    self._macro(reader)
                 case "include":
                     self._include(reader, self.rules, MAX_RULES, 0)
                 case _:
@@ -425,50 +489,45 @@ class _Compiler:
 
     def _cap(self, reader: _Reader) -> None:
         name = reader.next("the name of a capability")
-        if name.text in self.capabilities:
+        if name.key in self.capabilities:
             raise name.problem(f"the capability {name.text} is there already")
         rules: list[Rule] = []
         number: int | None = None
+        default = False
         while (word := reader.until_end("a part of the capability")) is not None:
-            if word.text == "id":
-                number = _number(reader.next("an id"), 0xFFFF_FFFF)
-            elif word.text == "include":
-                self._include(reader, rules, MAX_CAPABILITY_RULES, 0)
-            else:
-                self._action(word, reader, rules, MAX_CAPABILITY_RULES)
+            match word.key:
+                case "id":
+                    number = _number(reader.next("an id"), 0xFFFF_FFFF)
+                case "default":
+                    default = True
+                case "include":
+                    self._include(reader, rules, MAX_CAPABILITY_RULES, 0)
+                case _:
+                    self._action(word, reader, rules, MAX_CAPABILITY_RULES)
         _check_id(name, number, [item.id for item in self.capabilities.values()])
         assert number is not None
-        self.capabilities[name.text] = CapabilityDefinition(name.text, number, rules)
+        self.capabilities[name.key] = CapabilityDefinition(name.text, number, rules, default)
 
-    def _macro(self, reader: _Reader) -> None:
+    @staticmethod
+    def _macro(reader: _Reader, macros: dict[str, _Macro]) -> None:
         name = reader.next("the name of a macro")
-        if name.text in self._macros:
+        if name.key in macros:
             raise name.problem(f"the macro {name.text} is there already")
         variables = reader.arguments()
         for variable in variables:
             if not variable.text.startswith("$"):
                 raise variable.problem(f"a variable begins with $, not as {variable.text!r}")
-        body: list[Word] = []
-        inside = False  # Of an action, whose semicolon is its own.
-        while True:
-            word = reader.next_or_none()
-            if word is None:
-                raise name.problem(f"the macro {name.text} has no end")
-            if word.text == ";" and not inside:
-                break
-            if word.text in _ACTIONS:
-                inside = True
-            elif word.text == ";":
-                inside = False
-            body.append(word)
-        self._macros[name.text] = _Macro(tuple(word.text for word in variables), tuple(body))
+        body = _block(reader)
+        if body is None:
+            raise name.problem(f"the macro {name.text} has no end")
+        macros[name.key] = _Macro(tuple(word.text for word in variables), tuple(body))
 
     def _include(self, reader: _Reader, rules: list[Rule], limit: int, depth: int) -> None:
         name = reader.next("the name of a macro")
         values = reader.arguments()
-        macro = self._macros.get(name.text)
+        macro = self._macros.get(name.key)
         if macro is None:
-            raise name.problem(f"there is no macro {name.text} above")
+            raise name.problem(f"there is no macro {name.text}")
         if len(values) != len(macro.variables):
             raise name.problem(f"{name.text} takes {len(macro.variables)} values")
         self._includes += 1
@@ -477,7 +536,7 @@ class _Compiler:
         given = dict(zip(macro.variables, values, strict=True))
         body = _Reader([given.get(word.text, word) for word in macro.body])
         while (word := body.next_or_none()) is not None:
-            if word.text == "include":
+            if word.key == "include":
                 self._include(body, rules, limit, depth + 1)
                 body.take(";")
             else:
@@ -486,7 +545,7 @@ class _Compiler:
     def _action(self, word: Word, reader: _Reader, rules: list[Rule], limit: int) -> None:
         if word.text == ";":
             return  # The end of an include, or nothing.
-        known = _ACTIONS.get(word.text)
+        known = _ACTIONS.get(word.key)
         if known is None:
             raise word.problem(f"there is no action {word.text!r}")
         kind, parts = known
@@ -505,14 +564,17 @@ class _Compiler:
             raise word.problem(f"there are more than {limit} rules")
 
     def _match(self, word: Word, reader: _Reader) -> Rule:
-        alternative = word.text == "or"
-        if word.text in ("and", "or"):
+        alternative = negate = False
+        while word.key in ("and", "or", "not"):
+            alternative |= word.key == "or"
+            negate |= word.key == "not"
             word = reader.next("a match")
-        negate = word.text == "not"
-        if negate:
-            word = reader.next("a match")
-        known = _MATCHES.get(word.text)
+        known = _MATCHES.get(word.key)
         if known is None:
             raise word.problem(f"there is no match {word.text!r}")
-        values = [reader.next(f"a value of {word.text}") for _ in range(known.values)]
+        what = f"a value of {word.text}"
+        if known.values is None:
+            values = reader.joined(what)
+        else:
+            values = [reader.next(what) for _ in range(known.values)]
         return replace(known.read(self, values), negate=negate, alternative=alternative)

@@ -10,6 +10,7 @@ from ztstack.base.errors import InvalidConfig
 from ztstack.controller.api import NETWORK_KEYS
 from ztstack.controller.model import NetworkRecord
 from ztstack.controller.rules_text import MAX_INCLUDES, parse_program
+from ztstack.wire.rules import RuleType
 
 MANUAL = """
 # Whitelist only IPv4 (/ARP) and IPv6 traffic and allow only ZeroTier-assigned IP addresses
@@ -126,6 +127,10 @@ def test_the_example_of_the_manual() -> None:
         ("ipdest ::1/128", {"type": "MATCH_IPV6_DEST", "ip": "::1/128"}),
         ("iptos 0xfc 1-2", {"type": "MATCH_IP_TOS", "mask": 252, "start": 1, "end": 2}),
         ("ipprotocol udplite", {"type": "MATCH_IP_PROTOCOL", "ipProtocol": 136}),
+        ("ipprotocol ICMPv6", {"type": "MATCH_IP_PROTOCOL", "ipProtocol": 58}),
+        ("vlan 5", {"type": "MATCH_VLAN_ID", "vlanId": 5}),
+        ("vlanpcp 7", {"type": "MATCH_VLAN_PCP", "vlanPcp": 7}),
+        ("vlandei 1", {"type": "MATCH_VLAN_DEI", "vlanDei": 1}),
         ("ipprotocol 47", {"type": "MATCH_IP_PROTOCOL", "ipProtocol": 47}),
         ("ethertype wol", {"type": "MATCH_ETHERTYPE", "etherType": 0x0842}),
         ("ethertype 0x88cc", {"type": "MATCH_ETHERTYPE", "etherType": 0x88CC}),
@@ -135,8 +140,10 @@ def test_the_example_of_the_manual() -> None:
         ("dport 1-65535", {"type": "MATCH_IP_DEST_PORT_RANGE", "start": 1, "end": 65535}),
         ("chr tcp_rs0", {"type": "MATCH_CHARACTERISTICS", "mask": "0000000000000800"}),
         ("chr inbound", {"type": "MATCH_CHARACTERISTICS", "mask": "8000000000000000"}),
+        ("chr 63", {"type": "MATCH_CHARACTERISTICS", "mask": "8000000000000000"}),
+        ("chr tcp_syn,tcp_ack, 62", {"type": "MATCH_CHARACTERISTICS", "mask": "4000000000000012"}),
         ("framesize 0-1500", {"type": "MATCH_FRAME_SIZE_RANGE", "start": 0, "end": 1500}),
-        ("random 0.5", {"type": "MATCH_RANDOM", "probability": 0x80000000}),
+        ("random 0.5", {"type": "MATCH_RANDOM", "probability": 0x7FFFFFFF}),
         ("random 1.0", {"type": "MATCH_RANDOM", "probability": 0xFFFFFFFF}),
         ("tand 5 6", {"type": "MATCH_TAGS_BITWISE_AND", "id": 5, "value": 6}),
         ("tor 5 0x10", {"type": "MATCH_TAGS_BITWISE_OR", "id": 5, "value": 16}),
@@ -171,6 +178,31 @@ def test_values_of_tags_have_names() -> None:
         ("bare", 3, None),
     ]
     assert [(rule.tag_id, rule.value) for rule in made.rules[:2]] == [(2, 1), (1, 1 << 31)]
+
+
+def test_flags_of_several_bits() -> None:
+    made = parse_program("tag t id 1 flag 0 low flag 3,low,5 some; break tand t some;")
+    assert made.rules[0].value == 0b101001
+
+
+def test_small_and_capital_letters_are_the_same_and_definitions_may_follow() -> None:
+    made = parse_program(
+        """
+        DROP Not EtherType IPv4 OR TSEQ Department SALES;
+        Include Web
+        Cap Admin Id 3 Default Include WEB ;
+        Tag DEPARTMENT ID 100 Enum 7 Sales Default sales;
+        macro web Accept DPORT 80 ; ;
+        """
+    )
+    kinds = [RuleType(rule.type).name for rule in made.rules]
+    assert kinds[:3] == ["MATCH_ETHERTYPE", "MATCH_TAG_SENDER", "ACTION_DROP"]
+    assert kinds[3:] == ["MATCH_IP_DEST_PORT_RANGE", "ACTION_ACCEPT"]
+    assert (made.rules[0].negate, made.rules[1].alternative) == (True, True)
+    assert (made.rules[1].tag_id, made.rules[1].value) == (100, 7)
+    (admin,) = made.capabilities
+    assert (admin.id, admin.default, len(admin.rules)) == (3, True, 2)
+    assert (made.tags[0].id, made.tags[0].default) == (100, 7)
 
 
 def test_macros() -> None:
@@ -226,6 +258,9 @@ def test_macros() -> None:
         ("tag a id 1 default blue;", 1, "blue"),
         ("tag a id 1 flag 32 x;", 1, "32"),
         ("tag a id 1 color red;", 1, "color"),
+        ("tag a id 1;\nTag A id 2;", 2, "already"),
+        ("accept chr 64;", 1, "64"),
+        ("accept chr tcp_syn,;", 1, "value of chr"),
         ("cap a accept; ;", 1, "no id"),
         ("cap a id 1;\ncap a id 2;", 2, "already"),
         ("cap a id 1;\ncap b id 1;", 2, "already"),
@@ -261,7 +296,7 @@ WORDS = st.sampled_from(
     [
         *("accept", "drop", "tee", "tag", "cap", "macro", "include", "id", "and", "or", "not"),
         *(";", ";", "(", ")", ",", "dport", "tseq", "chr", "1", "22-80", "a", "$a", "#", "\n"),
-        *("ethertype", "ipv4", "deadbeef11", "ipsrc", "10.0.0.0/8", "enum", "default"),
+        *("ethertype", "ipv4", "deadbeef11", "ipsrc", "10.0.0.0/8", "enum", "default", "Drop"),
     ]
 )
 
