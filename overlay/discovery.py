@@ -122,6 +122,12 @@ class Discovery:
             raise Unreachable(f"{node_text(node)}: nobody told where it is; see --peer")
         return met
 
+    def known(self, networks: list[int], node: int) -> int | None:
+        """Return the network on which a node is, as far as that is clear without asking."""
+        met = self._met(networks, node)
+        told = [one for one in networks if self.place(one, node) is not None]
+        return met if met is not None or len(told) != 1 else told[0]
+
     def _met(self, networks: list[int], node: int) -> int | None:
         """Return the network on which a node was heard."""
         peers = ((network, self.peers.get(network, node)) for network in networks)

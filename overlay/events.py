@@ -40,6 +40,8 @@ class PeerStatus:
     advertised: Place | None
     seen_s: float | None
     version: int
+    sent_bytes: int = 0
+    received_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -402,6 +402,8 @@ class Node(LoopMethods[Stream]):
                     peer.advertised,
                     now - peer.heard if peer.heard is not None else None,
                     peer.version,
+                    peer.sent_bytes,
+                    peer.received_bytes,
                 )
                 for peer in discovery.peers
             ),
@@ -435,6 +437,7 @@ class Node(LoopMethods[Stream]):
                 self._receive_datagram(discovery, frame, place)
             else:
                 discovery.receive(frame, place)
+            discovery.peers.count(frame.network, frame.source, received=len(data))
         except DecodeError:
             self.drops["malformed"] += 1
 
@@ -473,9 +476,11 @@ class Node(LoopMethods[Stream]):
     def _emit(
         self, kind: Kind, network: int, node: int, place: Place, payload: bytes, version: int
     ) -> None:
-        if self._transport is not None:
-            head = frame_head(kind, network, self._node, node, version)
-            self._transport.send(head + payload, place)
+        if self._transport is None or self._discovery is None:
+            return
+        frame = frame_head(kind, network, self._node, node, version) + payload
+        self._discovery.peers.count(network, node, sent=len(frame))
+        self._transport.send(frame, place)
 
     def _send_segment(self, remote: bytes, segment: bytes) -> None:
         if self._discovery is None:
@@ -511,10 +516,11 @@ class Node(LoopMethods[Stream]):
         _, discovery = self._running()
         check_port(port)
         node = self.book.resolve(host)
-        for network in self._joined():
-            if node == self._node or discovery.place(network, node) is not None:
-                self._emit_datagram(discovery, (network, node), local, data, port)
-                return
+        networks = self._joined()
+        network = networks[0] if node == self._node else discovery.known(networks, node)
+        if network is not None:
+            self._emit_datagram(discovery, (network, node), local, data, port)
+            return
         if len(self._finding) >= MAX_FINDING:
             self.drops["no place"] += 1
             return

@@ -38,6 +38,8 @@ class Peer:
     version: int = 2
     since: float = 0.0
     is_proven: bool = False
+    sent_bytes: int = 0
+    received_bytes: int = 0
 
     @property
     def is_there(self) -> bool:
@@ -111,6 +113,13 @@ class Peers:
             # Whoever only said a word goes first; nobody can crowd out those who answered.
             unproven = (other for other, one in self._heard.items() if not one.is_proven)
             del self._heard[next(unproven, next(iter(self._heard)))]
+
+    def count(self, network: int, node: int, *, sent: int = 0, received: int = 0) -> None:
+        """Count the bytes of a frame to a peer or from it."""
+        peer = self.get(network, node)
+        if peer is not None:
+            peer.sent_bytes += sent
+            peer.received_bytes += received
 
     # Questions.
 

@@ -203,31 +203,38 @@ class OverlayEngine:
             "transport": self._settings.transport,
             "planet": "",
             "local": [f"{host}/{port}" for host, port in found.local],
-            "networks": [_report(network, found.node) for network in found.networks],
-            "peers": [
-                {
-                    "address": peer.node,
-                    "role": "leaf",
-                    "version": str(peer.version),
-                    "link": "direct",
-                    "latency_ms": -1,
-                    "paths": [f"{peer.place[0]}/{peer.place[1]}"],
-                    "last_seen_ms": -1 if peer.seen_s is None else int(peer.seen_s * 1000),
-                }
-                for peer in found.peers
-            ],
+            "networks": [_network(network, found.node) for network in found.networks],
+            "peers": [_peer(peer) for peer in found.peers],
             "drops": found.drops,
             "bonds": [],
         }
 
 
-def _report(network: str, node: str) -> dict[str, object]:
-    """Return what the managed stack tells of a network, as far as it means something here."""
+# What the managed stack tells, as far as it means something here.
+
+
+def _network(network: str, node: str) -> dict[str, object]:
     number = ztstack.NetworkId.parse(network)
     report = ztstack.NetworkReport(
         number, "", "OK", "", is_public=True, mac="", mtu=0, addresses=(node,), routes=()
     )
     return {**asdict(report), "network": network}
+
+
+def _peer(peer: overlay.PeerStatus) -> dict[str, object]:
+    host, port = peer.place
+    report = ztstack.PeerReport(
+        address=ztstack.Address.parse(peer.node),
+        role="leaf",
+        version=str(peer.version),
+        latency_ms=-1,
+        link="direct",
+        paths=(f"{host}/{port}",),
+        last_seen_ms=-1 if peer.seen_s is None else int(peer.seen_s * 1000),
+        sent_bytes=peer.sent_bytes,
+        received_bytes=peer.received_bytes,
+    )
+    return {**asdict(report), "address": peer.node}
 
 
 def _config(

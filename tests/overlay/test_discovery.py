@@ -268,6 +268,8 @@ def test_what_is_advertised_is_told_to_others() -> None:
                 await b.echo(a.address)
                 await a.echo(b.address)
                 (peer,) = a.status().peers
+                assert peer.sent_bytes > 64
+                assert peer.received_bytes > 64
                 assert peer.advertised == ("127.0.0.1", udp_place(b)[1])
 
     asyncio.run(script())

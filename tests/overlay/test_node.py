@@ -242,6 +242,10 @@ def test_a_node_on_one_of_our_networks_is_met_there(transport: str) -> None:
             config = NodeConfig((1, 2, 3), A, memory=memory, peers=told)
             async with Node(config) as a:
                 listener = await c.listen(80)
+                at_once = await a.datagram()
+                endpoint = await c.datagram(7)
+                at_once.send_now(b"x", c.address, 7)
+                assert (await endpoint.receive())[0] == b"x"
                 stream = await a.connect(c.address, 80, 5)
                 assert (await listener.accept()).network == stream.network == f"{2:016x}"
 
