@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from overlay.messages import Place
@@ -92,13 +92,10 @@ class Peers:
         key = network, node
         peer = self._heard.get(key)
         if peer is None:
-            fixed = self._fixed.get(key)
-            if fixed is not None and fixed.place != place:
+            told = self._fixed.get(key) or Peer(node, network, place)
+            if told.place != place:
                 return False
-            self._remember(
-                key,
-                Peer(node, network, place, fixed is not None, now, version=version, since=now),
-            )
+            self._remember(key, replace(told, heard=now, version=version, since=now))
             return True
         if place != peer.place:
             return False
@@ -151,7 +148,8 @@ class Peers:
         key = network, node
         peer = self._heard.get(key)
         if peer is None:
-            peer = Peer(node, network, place, key in self._fixed, now, since=now, is_proven=True)
+            told = self._fixed.get(key) or Peer(node, network, place)
+            peer = replace(told, place=place, heard=now, since=now, is_proven=True)
             self._remember(key, peer)
             return True
         peer.place, peer.heard, peer.is_proven = place, now, True
