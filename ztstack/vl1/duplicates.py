@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,17 +11,39 @@ from ztstack.base.trace import Tracer
 from ztstack.vl1.train import Opened
 
 LIMIT: Final = 8192
+KEPT: Final = 4096
 
 
 class Duplicates:
-    """The ids of the last packets, at least 8192 of them unless they are old."""
+    """The ids of the last packets, at least 8192 of them unless they are old.
 
-    __slots__ = ("_new", "_old", "count")
+    As long as nothing can come twice, the last 4096 are kept aside and not compared.
+    """
+
+    __slots__ = ("_is_needed", "_kept", "_kept_count", "_new", "_old", "count", "is_watching")
 
     def __init__(self) -> None:
         self._new: set[bytes] = set()
         self._old: set[bytes] = set()
+        self._kept: deque[Sequence[bytes]] = deque()
+        self._kept_count = 0
+        self._is_needed = False
+        self.is_watching = False
         self.count = 0
+
+    def keep(self, packet_ids: Sequence[bytes]) -> None:
+        """Note authentic packets of which none can have come before."""
+        self._kept.append(packet_ids)
+        self._kept_count += len(packet_ids)
+        while self._kept_count - len(self._kept[0]) >= KEPT:
+            self._kept_count -= len(self._kept.popleft())
+
+    def watch(self) -> None:
+        """Compare from now on, also with what was kept aside."""
+        self._is_needed = self.is_watching = True
+        while self._kept:
+            self._new.update(self._kept.popleft())
+        self._kept_count = 0
 
     def is_new(self, packet_id: bytes) -> bool:
         """Tell whether an authentic packet came for the first time."""
@@ -47,6 +70,7 @@ class Duplicates:
     def age(self) -> None:
         """Forget what came before the last time this was called: copies come soon or never."""
         self._old, self._new = self._new, set()
+        self.is_watching, self._is_needed = self._is_needed, False
 
 
 def sift(duplicates: Duplicates, opened: Opened, tracer: Tracer) -> Opened:

@@ -356,7 +356,7 @@ class Switch(Views):
         for _ in range(opened.refused):
             self._tracer.drop(Drop.BAD_MAC, "switch")
         if peer.duplicates is not None:
-            opened = self.ways.sift(now, peer, path, opened)
+            opened = self.ways.sift(now, peer, path, flags & HOPS_MASK, opened)
         if not opened.starts:
             return opened.consumed
         # A peer that speaks suite 3 understands it, even if its HELLO was lost.
@@ -414,7 +414,9 @@ class Switch(Views):
         except DecodeError:
             self._tracer.drop(Drop.BAD_MAC, "switch")
             return
-        if peer.duplicates is not None and not self.ways.is_new(now, peer, path, packet[:8]):
+        if peer.duplicates is not None and not self.ways.is_new(
+            now, peer, path, header.hops, packet[:8]
+        ):
             self._tracer.drop(Drop.DUPLICATE, "switch")
             return
         self._dispatch(now, path, peer, header.hops, header.packet_id, body)

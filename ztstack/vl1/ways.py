@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ztstack.base.codec import Reader
 from ztstack.base.errors import DecodeError, Drop
 from ztstack.base.trace import Tracer
@@ -60,19 +62,23 @@ class Ways:
             if sent_at is not None:
                 chooser.answered(now, peer, message.path, sent_at)
 
-    def is_new(self, now: int, peer: Peer, path: Path, packet_id: bytes) -> bool:
+    def is_new(self, now: int, peer: Peer, path: Path, hops: int, packet_id: bytes) -> bool:
         """Note that an authentic packet came; False if it has come before."""
         if self._topology.chooser is not None:
             self._topology.chooser.came(now, peer, path, (packet_id,))
-        return peer.duplicates is None or peer.duplicates.is_new(packet_id)
+        seen = peer.duplicates
+        if seen is None or _cannot_be_copies(seen, peer, path, hops, (packet_id,)):
+            return True
+        return seen.is_new(packet_id)
 
-    def sift(self, now: int, peer: Peer, path: Path, opened: Opened) -> Opened:
+    def sift(self, now: int, peer: Peer, path: Path, hops: int, opened: Opened) -> Opened:
         """Note that authentic packets came; return those that have not come before."""
         if self._topology.chooser is not None:
             self._topology.chooser.came(now, peer, path, opened.packet_ids)
-        return (
-            sift(peer.duplicates, opened, self._tracer) if peer.duplicates is not None else opened
-        )
+        seen = peer.duplicates
+        if seen is None or _cannot_be_copies(seen, peer, path, hops, opened.packet_ids):
+            return opened
+        return sift(seen, opened, self._tracer)
 
     def receive_measurement(self, now: int, peer: Peer, message: Inbound) -> None:
         """Take QOS_MEASUREMENT; it is no sign of life."""
@@ -124,3 +130,15 @@ class Ways:
     def next_timer(self) -> int | None:
         chooser = self._topology.chooser
         return chooser.next_timer() if chooser is not None else None
+
+
+def _cannot_be_copies(
+    seen: Duplicates, peer: Peer, path: Path, hops: int, packet_ids: Sequence[bytes]
+) -> bool:
+    """Note what came, if all that a peer sends comes by one path and not by a relay."""
+    if hops or len(peer.entries) != 1 or peer.entries[0].path is not path:
+        seen.watch()
+        return False
+    if not seen.is_watching:
+        seen.keep(packet_ids)
+    return not seen.is_watching

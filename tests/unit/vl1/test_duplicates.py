@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ztstack.base.errors import Drop
 from ztstack.base.trace import ListTracer
-from ztstack.vl1.duplicates import LIMIT, Duplicates, sift
+from ztstack.vl1.duplicates import KEPT, LIMIT, Duplicates, sift
 from ztstack.vl1.train import Opened
 
 
@@ -53,6 +53,21 @@ def test_many_at_once_are_all_new_or_none_is_noted() -> None:
         assert seen.are_new([packet(number) for number in range(start + 100, start + 164)])
     assert seen.is_new(packet(1))
     assert not seen.is_new(packet(4 * LIMIT + 99))
+
+
+def test_what_is_kept_aside_is_compared_once_copies_may_come() -> None:
+    seen = Duplicates()
+    for start in range(0, 2 * KEPT, 64):
+        seen.keep([packet(number) for number in range(start, start + 64)])
+    assert not seen.is_watching
+    seen.watch()
+    assert seen.is_watching
+    assert not any(seen.is_new(packet(number)) for number in range(KEPT, 2 * KEPT))
+    assert seen.is_new(packet(0))
+    seen.age()
+    assert seen.is_watching
+    seen.age()
+    assert not seen.is_watching
 
 
 def test_old_ones_are_forgotten() -> None:
