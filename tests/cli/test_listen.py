@@ -87,6 +87,20 @@ def test_command_for_each_connection(zt: Zt) -> None:
     assert running.result.code == 4
 
 
+def test_a_command_knows_both_ends(zt: Zt) -> None:
+    names = ("REMOTE_ADDR", "REMOTE_PORT", "REMOTE_NODE", "LOCAL_ADDR", "LOCAL_PORT", "NETWORK")
+    command = "; ".join(f"echo $ZT_{name}" for name in (*names, "PROTO"))
+    with (
+        zt.background("listen", "0", "--sh", command, "--allow-any") as running,
+        socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection,
+    ):
+        own = str(connection.getsockname()[1])
+        told = receive_all(connection).decode().splitlines()
+    assert told[:2] == ["127.0.0.1", own]
+    assert told[3:5] == ["127.0.0.1", str(running.port)]
+    assert told[6:] == ["tcp"]
+
+
 def test_command_for_nobody_in_particular_is_refused(zt: Zt) -> None:
     assert zt("listen", "0", "--exec", "cat").code == ExitCode.USAGE
 
