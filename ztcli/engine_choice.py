@@ -14,7 +14,7 @@ from ztcli.environment import Environment
 from ztcli.exit_codes import CommandError, ExitCode
 from ztcli.options import Settings
 
-PATIENCE_S: Final = 3.0
+PATIENCE_S: Final = 6.0
 """How long to wait for the socket of a process that holds the state and may be just starting."""
 _STEP_S: Final = 0.05
 _HINT: Final = "start one: zt agent start, or any zt join, listen, expose, forward or proxy"
