@@ -1,7 +1,7 @@
 """Programs that others wrote, on both sides: ssh, scp, rsync, git, curl and redis-cli.
 
-Each command runs on one machine and its server on another; `zt` is all that joins them. With
-ZT_BULK_MB=100 the files are larger.
+Each command runs on one machine and its server on another; `zt` is all that joins them. What ssh
+carries has 100 MB, what the others do 10 or ZT_BULK_MB.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from tests.support.zt_process import Zt, environment
 pytestmark = pytest.mark.timeout(180)
 
 SIZE: Final = int(os.environ.get("ZT_BULK_MB", "10")) * 1_000_000
+SSH_SIZE: Final = 100_000_000
 LIMIT: Final = 120.0
 
 
@@ -50,31 +51,40 @@ class There:
     proxy: int
     scratch: Path
 
-    def run(self, *argv: str, data: bytes | None = None) -> bytes:
+    def run(self, *argv: str, data: bytes | None = None, **more: str) -> bytes:
         """Run a program of the caller's machine that must succeed; return its output."""
         done = self.machine.run(
-            [program(argv[0]), *argv[1:]], seconds=LIMIT, data=data, env=self.environment()
+            [program(argv[0]), *argv[1:]],
+            seconds=LIMIT,
+            data=data,
+            env={**self.environment(), **more},
         )
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout
 
     def environment(self) -> dict[str, str]:
-        return {**environment(), "HOME": str(self.scratch), "GIT_SSH_COMMAND": self.ssh()}
+        return {**environment(), "HOME": str(self.scratch)}
 
-    def ssh(self) -> str:
-        """Return ssh with a ProxyCommand that is `zt call --stdio`."""
-        through = shlex.join(self.zt.argv("call", "--stdio", "%h", "%p"))
+    def ssh(self, way: str) -> list[str]:
+        """Return ssh with what leads it to its server; `user` says who is asked there."""
+        through = {
+            "stdio": shlex.join(self.zt.argv("call", "--stdio", "%h", "%p")),
+            "proxy": f"{program('nc')} -X 5 -x 127.0.0.1:{self.proxy} %h %p",
+            "forward": "none",
+        }
         options = {
-            "ProxyCommand": through,
+            "ProxyCommand": through[way],
             "IdentityFile": self.servers.key,
             "StrictHostKeyChecking": "accept-new",
             "UserKnownHostsFile": self.scratch / "known_hosts",
             "IdentitiesOnly": "yes",
             "BatchMode": "yes",
-            "Port": SSH_PORT,
+            "Port": self.ports[SSH_PORT] if way == "forward" else SSH_PORT,
         }
-        words = [f"-o{name}={value}" for name, value in options.items()]
-        return shlex.join(["ssh", *words])
+        return ["ssh", *(f"-o{name}={value}" for name, value in options.items())]
+
+    def user(self, way: str) -> str:
+        return f"root@{'127.0.0.1' if way == 'forward' else self.ip}"
 
 
 @pytest.fixture(scope="module")
@@ -120,17 +130,23 @@ def same(left: Path, right: Path) -> bool:
     return hashlib.sha256(left.read_bytes()).digest() == hashlib.sha256(right.read_bytes()).digest()
 
 
-def test_ssh(there: There, payload: Path) -> None:
-    data = payload.read_bytes()
-    told = there.run(*shlex.split(there.ssh()), f"root@{there.ip}", "sha256sum", data=data)
-    assert told.split()[0].decode() == hashlib.sha256(data).hexdigest()
-    back = there.run(*shlex.split(there.ssh()), f"root@{there.ip}", f"cat {payload}")
-    assert back == data
+WAYS: Final = pytest.mark.parametrize("way", ["stdio", "proxy", "forward"])
+
+
+@WAYS
+def test_ssh(there: There, way: str) -> None:
+    data = hashlib.shake_256(way.encode()).digest(SSH_SIZE)
+    digest = hashlib.sha256(data).hexdigest()
+    file = there.scratch / "ssh"
+    told = there.run(*there.ssh(way), there.user(way), f"tee {file} | sha256sum", data=data)
+    assert told.split()[0].decode() == digest
+    back = there.run(*there.ssh(way), there.user(way), f"cat {file}")
+    assert hashlib.sha256(back).hexdigest() == digest
 
 
 def test_the_exit_code_of_a_remote_command(there: There) -> None:
     done = there.machine.run(
-        [*shlex.split(there.ssh()), f"root@{there.ip}", "exit 3"],
+        [*there.ssh("stdio"), there.user("stdio"), "exit 3"],
         seconds=LIMIT,
         env=there.environment(),
     )
@@ -139,7 +155,7 @@ def test_the_exit_code_of_a_remote_command(there: There) -> None:
 
 def test_zt_ssh(there: There, payload: Path) -> None:
     data = payload.read_bytes()
-    options = shlex.split(there.ssh())[2:]  # All but ssh and its ProxyCommand.
+    options = there.ssh("stdio")[2:]  # All but ssh and its ProxyCommand.
     done = there.machine.run(
         [*there.zt.argv("ssh"), *options, f"root@{there.ip}", "sha256sum; exit 4"],
         seconds=LIMIT,
@@ -158,34 +174,56 @@ def test_zt_run(there: There, payload: Path) -> None:
     assert done.stdout == payload.read_bytes()
 
 
-def test_scp(there: There, payload: Path) -> None:
-    words = shlex.split(there.ssh())[1:]
-    up, down = there.servers.root / "scp", there.scratch / "scp"
-    there.run("scp", "-q", *words, str(payload), f"root@{there.ip}:{up}")
-    there.run("scp", "-q", *words, f"root@{there.ip}:{up}", str(down))
+@WAYS
+def test_scp(there: There, payload: Path, way: str) -> None:
+    words = there.ssh(way)[1:]
+    up, down = there.servers.root / f"scp-{way}", there.scratch / f"scp-{way}"
+    there.run("scp", "-q", *words, str(payload), f"{there.user(way)}:{up}")
+    there.run("scp", "-q", *words, f"{there.user(way)}:{up}", str(down))
     assert same(up, payload)
     assert same(down, payload)
 
 
-def test_rsync(there: There, payload: Path) -> None:
-    up, down = there.servers.root / "rsync", there.scratch / "rsync"
-    there.run("rsync", "-e", there.ssh(), str(payload), f"root@{there.ip}:{up}")
-    there.run("rsync", "-e", there.ssh(), f"root@{there.ip}:{up}", str(down))
+@WAYS
+def test_rsync(there: There, payload: Path, way: str) -> None:
+    up, down = there.servers.root / f"rsync-{way}", there.scratch / f"rsync-{way}"
+    there.run("rsync", "-e", shlex.join(there.ssh(way)), str(payload), f"{there.user(way)}:{up}")
+    there.run("rsync", "-e", shlex.join(there.ssh(way)), f"{there.user(way)}:{up}", str(down))
     assert same(up, payload)
     assert same(down, payload)
 
 
-def test_git(there: There, payload: Path) -> None:
-    bare, tree, again = (there.scratch / name for name in ("bare.git", "tree", "again"))
+@pytest.fixture(scope="module")
+def tree(there: There, payload: Path) -> Path:
+    """A repository with one large commit, in which `bare.git` beside it is not yet known."""
+    made = there.scratch / "tree"
     identity = ("-c", "user.name=t", "-c", "user.email=t@example.net", "-c", "gc.auto=0")
+    there.run("git", "init", "-q", str(made))
+    (made / "bulk").write_bytes(payload.read_bytes())
+    there.run("git", "-C", str(made), "add", "bulk")
+    there.run("git", "-C", str(made), *identity, "commit", "-qm", "bulk")
+    return made
+
+
+@WAYS
+def test_git(there: There, payload: Path, tree: Path, way: str) -> None:
+    bare, again = (there.scratch / f"{name}-{way}" for name in ("bare", "again"))
     there.run("git", "init", "-q", "--bare", str(bare))
-    there.run("git", "init", "-q", str(tree))
-    (tree / "bulk").write_bytes(payload.read_bytes())
-    there.run("git", "-C", str(tree), "add", "bulk")
-    there.run("git", "-C", str(tree), *identity, "commit", "-qm", "bulk")
-    url = f"root@{there.ip}:{bare}"
-    there.run("git", "-C", str(tree), "push", "-q", url, "HEAD:refs/heads/main")
-    there.run("git", "clone", "-q", "--branch", "main", url, str(again))
+    url, ssh = f"{there.user(way)}:{bare}", shlex.join(there.ssh(way))
+    push = ("push", "-q", url, "HEAD:refs/heads/main")
+    there.run("git", "-C", str(tree), *push, GIT_SSH_COMMAND=ssh)
+    there.run("git", "clone", "-q", "--branch", "main", url, str(again), GIT_SSH_COMMAND=ssh)
+    assert same(again / "bulk", payload)
+
+
+def test_git_by_http(there: There, payload: Path, tree: Path) -> None:
+    """The proxy of git's own settings, and nginx as a server of plain files."""
+    bare, again = there.servers.root / "bare.git", there.scratch / "again-http"
+    there.run("git", "clone", "-q", "--bare", str(tree), str(bare))
+    there.run("git", "-C", str(bare), "update-server-info")
+    proxy = f"http.proxy=socks5h://127.0.0.1:{there.proxy}"
+    url = f"http://{there.ip}:{HTTP_PORT}/bare.git"
+    there.run("git", "-c", proxy, "clone", "-q", url, str(again))
     assert same(again / "bulk", payload)
 
 
