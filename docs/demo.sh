@@ -16,7 +16,9 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold="" plain=""
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\033[1m' plain=$'\033[0m'; fi
+say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 show() { printf '$ %s\n' "$*"; }
 fail() { printf 'demo: %s\n' "$*" >&2; exit 1; }
 wait_for() {
@@ -86,3 +88,4 @@ say "6. What the client knows"
 show "zt status"
 "$zt" --state "$folder/client" status
 say "All of it worked."
+echo "Next: the ten examples of README.md, or: $zt --help"

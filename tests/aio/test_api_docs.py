@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
+import contextlib
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+import ztstack
 from tests.support.loopback import BlockingLab
 from tests.support.vl2 import ALICE, BOB, CONTROLLER, ROOT
 from ztstack.aio.storage import Storage
@@ -70,6 +76,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object
             "planet": lab.config.planet,
             "state": state,
             "host": lab.bob_ip,
+            "bob": lab.bob,
         }
         lab.bob.run(end())
 
@@ -91,27 +98,58 @@ def test_block(
     if "test_service" in scope:
         scope["test_service"](zt_lab)  # type: ignore[operator] # the block's function
         asyncio.run(scope["asynchronous"](zt_lab))  # type: ignore[operator] # the block's function
-    elif "8000" in block:
-        assert said == "served\n" * 2
-    elif ", 7)" in block:
-        assert "PING" in said or "hello\n" in said
+    for written, answer in ANSWERS.items():
+        if written in block:
+            assert answer in said
+
+
+ANSWERS = {
+    ":8000/": "served\n" * 2,
+    "PING": "PING",
+    "makefile": "more\n",
+    "async def upper": " True 2\n",
+    "node.orbit": "UDP works\n",
+    "wait_sent": "b'hello' b''\n",
+    "join_group": "b'to all'",
+    "getpeercert": "SSL",
+    "asyncssh": "uname was run\n",
+}
+"""What blocks print that have these words."""
+
+SESSION = """
+import asyncio, httpx, ztstack
+async def main():
+    async with ztstack.Node(network="8056c2e21c000001") as node:
+        r, w = await node.open_connection("10.121.15.99", 6379)
+        w.write(b"PING\\r\\n"); w.write_eof()
+        print(await r.read())
+        async with httpx.AsyncClient(transport=node.httpx_transport()) as http:
+            print((await http.get("http://10.121.15.99:5380/")).text)
+        await node.serve_asgi(app, port=80)
+asyncio.run(main())
+"""
 
 
 @pytest.mark.timeout(60)
-def test_readme(
+@pytest.mark.parametrize("block", [*blocks(TOP / "README.md"), SESSION], ids=["README", "short"])
+def test_session(
+    block: str,
     names: dict[str, object],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (block,) = blocks(TOP / "README.md")
+    """It serves until it is cancelled; the rest of it has been done by then."""
     for written, real in (
-        ("8056c2e21c000001", names["network"]),
-        ("10.147.20.7", names["host"]),
+        ("8056c2e21c000001", str(names["network"])),
+        ("10.147.20.7", str(names["host"])),
+        ("10.121.15.99", str(names["host"])),
         ("6379", "7"),
+        ("5380", "8000"),
+        ("127.0.0.1:5432", "127.0.0.1:0"),
+        ("asyncio.run(main())", ""),
     ):
-        assert written in block
-        block = block.replace(written, str(real))
+        block = block.replace(written, real)
     monkeypatch.chdir(tmp_path)
     state = Storage(Path("state"))
     state.open()
@@ -120,8 +158,93 @@ def test_readme(
     planet = names["planet"]
     assert isinstance(planet, bytes)
     Path("state/planet").write_bytes(planet)
-    exec(compile(block, "README.md", "exec"), {"__name__": "example"})
-    assert capsys.readouterr().out == "b'PING\\r\\n'\n"
+    monkeypatch.setattr(ztstack, "Node", partial(ztstack.Node, state=Path("state")))
+    bob = names["bob"]
+    assert isinstance(bob, ztstack.BlockingNode)
+    scope: dict[str, Any] = {"__name__": "example", "app": application}
+    exec(compile(block, "README.md", "exec"), scope)
+
+    async def run() -> None:
+        session = asyncio.create_task(scope["main"]())
+        answering = asyncio.create_task(asyncio.to_thread(ask, bob))
+        await asyncio.wait((session, answering), return_when=asyncio.FIRST_COMPLETED)
+        assert not session.done(), session.exception()
+        session.cancel()
+        assert await answering == "served"
+        await asyncio.wait((session,))
+
+    asyncio.run(run())
+    assert capsys.readouterr().out == "b'PING\\r\\n'\nserved\n"
+
+
+def ask(bob: ztstack.BlockingNode) -> str:
+    """Fetch what the session serves, as soon as it does."""
+    with httpx.Client(transport=bob.httpx_transport()) as client:
+        for _ in range(100):
+            with contextlib.suppress(httpx.ConnectError):
+                return client.get(f"http://{CONTROLLER.address}/").text
+            time.sleep(0.1)
+    return "nobody answered"
+
+
+def test_every_exception_is_explained() -> None:
+    """The table names each of them, and what it is for the rest of Python."""
+    rows = re.findall(r"^\| (`[A-Z].*?) \| `(\w+)` \|", PAGE.read_text("utf-8"), re.MULTILINE)
+    told = {name: kind for names, kind in rows for name in re.findall(r"`(\w+)`", names)}
+    public = {name: getattr(ztstack, name) for name in ztstack.__all__}
+    errors = {
+        name: kind
+        for name, kind in public.items()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    }
+    assert {*told, "ZtError", "LocalError", "RemoteError"} == set(errors)
+    for name, kind in told.items():
+        assert issubclass(errors[name], getattr(builtins, kind)), name
+
+
+PUBLIC = (
+    ztstack.Node,
+    ztstack.Stream,
+    ztstack.Listener,
+    ztstack.DatagramEndpoint,
+    ztstack.Server,
+    ztstack.Forward,
+    ztstack.BlockingNode,
+    ztstack.Socket,
+    ztstack.ServerSocket,
+    ztstack.DatagramSocket,
+    lab_module.NodeLab,
+    lab_module.BlockingLab,
+)
+AS_USUAL = frozenset(("fileno", "getblocking", "proto", "type", "get_loop", "ssl_object"))
+"""Named and meant as in the standard library."""
+INSIDE = frozenset(
+    (
+        "came",
+        "file_closed",
+        "halves",
+        "is_readable",
+        "loop",
+        "node_stopped",
+        "node_stops",
+        "receive_views",
+        "release",
+        "remote_ip",
+        "service",
+        "socket_event",
+        "start_serving",
+        "wait_established",
+        "went",
+    )
+)
+"""For other modules of the package."""
+
+
+@pytest.mark.parametrize("kind", PUBLIC, ids=lambda kind: kind.__name__)
+def test_every_public_name_is_in_an_example(kind: type) -> None:
+    text = PAGE.read_text("utf-8")
+    names = {name for name in dir(kind) if not name.startswith("_")} - AS_USUAL - INSIDE
+    assert sorted(name for name in names if not re.search(rf"\b{name}\b", text)) == []
 
 
 @pytest.mark.timeout(60)
