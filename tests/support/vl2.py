@@ -14,7 +14,7 @@ from ztstack.base.network_id import NetworkId
 from ztstack.base.trace import ListTracer
 from ztstack.crypto.identity import Identity
 from ztstack.vl2.events import (
-    BurstIn,
+    BurstsIn,
     Configured,
     FrameIn,
     Output,
@@ -123,7 +123,7 @@ class Host:
             now, NETWORK, identity, self.phonebook, CountingEntropy(), self.tracer
         )
         self.frames: list[Frame] = []
-        self.bursts: list[BurstIn] = []
+        self.bursts: list[BurstsIn] = []
         self.configured: list[NetworkConfig] = []
         self.statuses: list[StatusChanged] = []
         self.wanted: list[Address] = []
@@ -201,7 +201,7 @@ class World:
                 self._reply(host, output)
             case FrameIn(frame):
                 host.frames.append(frame)
-            case BurstIn():
+            case BurstsIn():
                 host.bursts.append(output)
             case Configured(config, raw):
                 assert NetworkConfig.from_dictionary(raw) == config
@@ -234,7 +234,7 @@ class World:
             burst = burst_of([head + bytes(body) for head, body in packets])
             ethertype = int.from_bytes(prefix[9:], "big")
             other = self.hosts[destination]
-            verdict = other.network.receive_burst(self.now, host.address, ethertype, burst)
+            verdict = other.network.receive_bursts(self.now, host.address, ethertype, [burst])
             other.verdicts.append(verdict)
 
     def _reply(self, host: Host, reply: ReplyOk | ReplyError) -> None:

@@ -124,6 +124,7 @@ class Driver:
 
         What they answer then bears the acknowledgement, and leaves in the same turn of the loop.
         """
+        self.node.settle(self.now())
         events = self.node.take_events()
         if not events:
             self._pump()

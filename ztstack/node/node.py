@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Final
 
 from ztstack.base.address import Address
@@ -11,6 +12,7 @@ from ztstack.base.datagram import Datagram
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.entropy import Entropy
 from ztstack.base.errors import DecodeError, Drop, NotJoined
+from ztstack.base.frame import Burst
 from ztstack.base.network_id import NetworkId
 from ztstack.base.timers import earliest
 from ztstack.base.trace import Tracer
@@ -30,6 +32,7 @@ from ztstack.node.events import (
     Socket,
     WorldStored,
 )
+from ztstack.node.member import Member
 from ztstack.node.tap import FrameTap
 from ztstack.root.multicast_store import MulticastStore
 from ztstack.vl1 import events as vl1
@@ -38,15 +41,15 @@ from ztstack.vl1.train import even_packet
 from ztstack.vl2 import events as vl2
 from ztstack.vl2.local_settings import EVERYTHING, LocalSettings
 from ztstack.vl2.network import Network
-from ztstack.vl2.network_config import NetworkConfig, Route
+from ztstack.vl2.network_config import NetworkConfig
 from ztstack.wire.network_config import ConfigChunk, ConfigRequest
 from ztstack.wire.replies import Error, Ok
 from ztstack.wire.verbs import ErrorCode, Verb
 from ztstack.wire.world import World
 
-BURST_PACKETS: Final = 22
+BURST_PACKETS: Final = 88
+"""What is taken from a network in one go: four trains of full packets."""
 MAX_ROUNDS: Final = 64
-BURSTS_PER_PUMP: Final = 4
 DEFAULT_MTU: Final = 2800
 LONGEST_PACKET: Final = 9868
 """What fits as a frame to a group into all fragments that one packet may have (vl2 6.11)."""
@@ -61,44 +64,6 @@ _ONE_NETWORK: Final = frozenset(
     )
 )
 _MANY_NETWORKS: Final = frozenset((Verb.MULTICAST_LIKE, Verb.NETWORK_CREDENTIALS))
-
-
-class Member:
-    """This node on one network: the VL2 machine and the IP host above it."""
-
-    __slots__ = ("interface", "network", "settings")
-
-    def __init__(self, network: Network, interface: Interface, settings: LocalSettings) -> None:
-        self.network = network
-        self.interface = interface
-        self.settings = settings
-
-    @property
-    def addresses(self) -> tuple[tuple[bytes, int], ...]:
-        """Managed addresses with prefix lengths, as far as the owner of this node allows them."""
-        config = self.network.config
-        given = config.addresses if config is not None else ()
-        return tuple(item for item in given if self.settings.accepts(*item))
-
-    @property
-    def is_refused_by_settings(self) -> bool:
-        """Whether the network gave addresses, and none of them is allowed."""
-        config = self.network.config
-        return config is not None and bool(config.addresses) and not self.addresses
-
-    @property
-    def routes(self) -> tuple[Route, ...]:
-        config = self.network.config
-        given = config.routes if config is not None else ()
-        return tuple(r for r in given if self.settings.accepts(r.target_ip, r.bits))
-
-    @property
-    def dns(self) -> tuple[str, tuple[Endpoint, ...]]:
-        """The domain and the servers of the network, if this node may ask them."""
-        config = self.network.config
-        if config is None or not self.settings.allow_dns:
-            return "", ()
-        return config.dns_domain, config.dns_servers
 
 
 class Node:
@@ -189,7 +154,11 @@ class Node:
         step: int,
         ends: Sequence[int] = (),
     ) -> None:
+        """Take datagrams that came together; what follows from them is for `settle`."""
         self.switch.receive_train(now, socket, remote, view, step, ends)
+
+    def settle(self, now: int) -> None:
+        """Do what follows from all that a wake-up brought."""
         self._turn(now)
 
     # Time.
@@ -231,21 +200,18 @@ class Node:
         self._turn(now)
         more = sent = False
         for member in list(self.members.values()):
-            for _ in range(BURSTS_PER_PUMP):
-                if not member.interface.has_output:
-                    break
-                batches = member.interface.take_frames(now, BURST_PACKETS)
-                if not batches:
-                    break
+            if not member.interface.has_output:
+                continue
+            batches = member.interface.take_frames(now, BURST_PACKETS)
+            for batch in batches:
+                if self.tap is not None:
+                    mac = member.interface.mac
+                    self.tap.batch_sent(now, member.network.network_id, mac, batch)
+                # Bodies are views of send buffers: each batch is sealed before the next.
+                member.network.send(now, batch)
+                self._drain_network(now, member)
+            if batches:
                 sent = True
-                for batch in batches:
-                    if self.tap is not None:
-                        mac = member.interface.mac
-                        self.tap.batch_sent(now, member.network.network_id, mac, batch)
-                    # Bodies are views of send buffers: each batch is sealed before the next.
-                    member.network.send(now, batch)
-                    self._drain_network(now, member)
-            else:
                 more = more or member.interface.has_output
         if sent:
             self._turn(now)
@@ -262,11 +228,7 @@ class Node:
         switch, rounds = self.switch, 0
         while self._has_news() and rounds < MAX_ROUNDS:
             rounds += 1
-            for inbound in switch.take_inbound():
-                if isinstance(inbound, InboundBurst):
-                    self._receive_burst(now, inbound)
-                else:
-                    self._receive_message(now, inbound)
+            self._receive(now, switch.take_inbound())
             if self._local:
                 local, self._local = self._local, []
                 for verb, packet_id, payload in local:
@@ -291,14 +253,31 @@ class Node:
                 return True
         return self.controller is not None and self.controller.has_output
 
-    def _receive_burst(self, now: int, inbound: InboundBurst) -> None:
+    def _receive(self, now: int, arrived: Sequence[Inbound | InboundBurst]) -> None:
+        """Take messages in order; bursts that differ in nothing but their packets go together."""
+        at = 0
+        while at < len(arrived):
+            inbound = arrived[at]
+            at += 1
+            if not isinstance(inbound, InboundBurst):
+                self._receive_message(now, inbound)
+                continue
+            bursts = [inbound.burst]
+            for other in islice(arrived, at, None):
+                if not isinstance(other, InboundBurst) or other[:-1] != inbound[:-1]:
+                    break
+                bursts.append(other.burst)
+                at += 1
+            self._receive_bursts(now, inbound, bursts)
+
+    def _receive_bursts(self, now: int, inbound: InboundBurst, bursts: list[Burst]) -> None:
         prefix = inbound.prefix
         member = self.members.get(NetworkId(int.from_bytes(prefix[1:9], "big")))
         if member is None:
             self.tracer.drop(Drop.NOT_JOINED, "node")
             return
         ethertype = int.from_bytes(prefix[9:11], "big")
-        verdict = member.network.receive_burst(now, inbound.source, ethertype, inbound.burst)
+        verdict = member.network.receive_bursts(now, inbound.source, ethertype, bursts)
         if verdict is not vl2.Verdict.IGNORED:
             self.switch.accept(now, inbound, trusted=verdict is vl2.Verdict.TRUSTED)
         self._drain_network(now, member)
@@ -440,8 +419,8 @@ class Node:
             match output:
                 case vl2.SendFrames():
                     self.switch.send_frames(now, *output)
-                case vl2.BurstIn():
-                    self._receive_burst_in(now, member, output)
+                case vl2.BurstsIn():
+                    self._receive_bursts_in(now, member, output)
                 case vl2.FrameIn():
                     self._receive_frame_in(now, member, output)
                 case vl2.SendMessage():
@@ -463,11 +442,13 @@ class Node:
                 case vl2.WantIdentity():
                     self.switch.request_identity(now, output.address)
 
-    def _receive_burst_in(self, now: int, member: Member, item: vl2.BurstIn) -> None:
-        if self.tap is not None:
-            network, ends = member.network.network_id, (member.interface.mac, item.source_mac)
-            self.tap.burst_received(now, network, ends, item.ethertype, item.burst)
-        member.interface.receive_burst(now, *item)
+    def _receive_bursts_in(self, now: int, member: Member, item: vl2.BurstsIn) -> None:
+        interface = member.interface
+        for burst in item.bursts:
+            if self.tap is not None:
+                network, ends = member.network.network_id, (interface.mac, item.source_mac)
+                self.tap.burst_received(now, network, ends, item.ethertype, burst)
+            interface.receive_burst(now, item.source_mac, item.ethertype, burst)
 
     def _receive_frame_in(self, now: int, member: Member, item: vl2.FrameIn) -> None:
         if self.tap is not None:

@@ -12,7 +12,7 @@ from ztstack.base.limits import RateGate
 from ztstack.base.mac import Mac, MulticastGroup
 from ztstack.base.timers import SECOND
 from ztstack.vl2.departure import Departure, send_copy
-from ztstack.vl2.events import BurstIn, FrameIn, ReplyError, ReplyOk, Verdict
+from ztstack.vl2.events import BurstsIn, FrameIn, ReplyError, ReplyOk, Verdict
 from ztstack.vl2.multicast import Outgoing
 from ztstack.vl2.network_config import NetworkConfig
 from ztstack.vl2.rules import FilterFrame, Outcome
@@ -76,7 +76,9 @@ class Arrival:
 
     # Messages.
 
-    def receive_burst(self, now: int, source: Address, ethertype: int, burst: Burst) -> Verdict:
+    def receive_bursts(
+        self, now: int, source: Address, ethertype: int, bursts: list[Burst]
+    ) -> Verdict:
         """Take frames of one member that arrived together; one check for all where rules permit.
 
         Named by the benchmark `datapath`.
@@ -84,18 +86,20 @@ class Arrival:
         state = self._state
         config = state.config
         if config is None or not state.is_allowed(source):
-            self._refuse_burst(now, source, ethertype, burst)
+            for burst in bursts:
+                self._refuse_burst(now, source, ethertype, burst)
             return Verdict.IGNORED
         self.greet(now, source)
-        if not burst.rows:
-            return Verdict.TRUSTED
-        if min(burst.lengths) == 0 or max(burst.lengths) > config.mtu:
-            self._keep(burst, [0 < length <= config.mtu for length in burst.lengths])
         mac = Mac.of_node(source, state.network)
-        if not state.filter.accepts_all:
-            self._filter_burst(source, mac, ethertype, burst)
-        if burst.rows:
-            state.out.append(BurstIn(mac, ethertype, burst))
+        for burst in bursts:
+            lengths = burst.lengths
+            if lengths and not 0 < min(lengths) <= max(lengths) <= config.mtu:
+                self._keep(burst, [0 < length <= config.mtu for length in lengths])
+            if not state.filter.accepts_all:
+                self._filter_burst(source, mac, ethertype, burst)
+        bursts = [burst for burst in bursts if burst.rows]
+        if bursts:
+            state.out.append(BurstsIn(mac, ethertype, bursts))
         return Verdict.TRUSTED
 
     def receive_frame(self, now: int, source: Address, packet_id: int, payload: bytes) -> Verdict:

@@ -77,12 +77,12 @@ class FrameIn(NamedTuple):
     frame: Frame
 
 
-class BurstIn(NamedTuple):
+class BurstsIn(NamedTuple):
     """Frames of one sender to this host's own MAC."""
 
     source_mac: Mac
     ethertype: int
-    burst: Burst
+    bursts: list[Burst]
 
 
 class Configured(NamedTuple):
@@ -111,7 +111,7 @@ Output = (
     | ReplyOk
     | ReplyError
     | FrameIn
-    | BurstIn
+    | BurstsIn
     | Configured
     | StatusChanged
     | WantIdentity

@@ -174,11 +174,13 @@ class Network:
             self._state.drop(Drop.MALFORMED)
             return Verdict.IGNORED
 
-    def receive_burst(self, now: int, source: Address, ethertype: int, burst: Burst) -> Verdict:
+    def receive_bursts(
+        self, now: int, source: Address, ethertype: int, bursts: list[Burst]
+    ) -> Verdict:
         """Take FRAMEs of one member and one ethertype that arrived together."""
         if self._is_left:
             return Verdict.IGNORED
-        return self._arrival.receive_burst(now, source, ethertype, burst)
+        return self._arrival.receive_bursts(now, source, ethertype, bursts)
 
     def receive_ok(self, now: int, source: Address, ok: Ok) -> Verdict:
         """Take an answer to one of our messages; VL1 knows that we asked."""

@@ -10,7 +10,7 @@ import pytest
 from tests.support.nodes import SETTLE_US, NodeWorld, Place
 from ztstack.base.network_id import NetworkId
 from ztstack.controller.pools import ManagedRoute
-from ztstack.node.node import Member
+from ztstack.node.member import Member
 from ztstack.vl2.local_settings import EVERYTHING, LocalSettings
 
 

@@ -118,10 +118,11 @@ def test_first_contact_on_a_private_network() -> None:
 
     bob.network.send(world.now, FrameBatch(ALICE_MAC, EtherType.ARP, [(b"re", b"ply")]))
     world.run()
-    (burst,) = alice.bursts
-    assert (burst.source_mac, burst.ethertype) == (BOB_MAC, EtherType.ARP)
-    row = burst.burst.rows[0]
-    assert bytes(burst.burst.view[row : row + burst.burst.lengths[0]]) == b"reply"
+    (came,) = alice.bursts
+    assert (came.source_mac, came.ethertype) == (BOB_MAC, EtherType.ARP)
+    (burst,) = came.bursts
+    row = burst.rows[0]
+    assert bytes(burst.view[row : row + burst.lengths[0]]) == b"reply"
     assert alice.verdicts[-1] is Verdict.TRUSTED
     assert Verb.ERROR not in [verb for _, _, verb in world.log]
 
@@ -492,7 +493,7 @@ def test_rules_that_look_at_flows_only(ethertype: int) -> None:
     alice.network.send(world.now, batch)
     out = [output for output in alice.network.take_output() if isinstance(output, SendFrames)]
     burst = burst_of([b"a1", b"b22"])
-    bob.network.receive_burst(world.now, ALICE.address, ethertype, burst)
+    bob.network.receive_bursts(world.now, ALICE.address, ethertype, [burst])
     if ethertype == 0x0800:
         assert out[0].packets is batch.packets
         assert burst.lengths == [2, 3]
@@ -510,7 +511,7 @@ def test_rules_that_look_at_each_packet() -> None:
     assert frames.packets == [(b"a", b"1"), (b"c", b"333")]
     burst = burst_of([b"a1", b"b22", b"c333", b""])
     rows = list(burst.rows)
-    bob.network.receive_burst(world.now, ALICE.address, 0x0800, burst)
+    bob.network.receive_bursts(world.now, ALICE.address, 0x0800, [burst])
     assert burst.lengths == [2, 4]
     assert burst.rows == [rows[0], rows[2]]
 

@@ -424,18 +424,39 @@ def _receive_data(block: ControlBlock, now: int, segment: TcpSegment) -> None:
         _take_fin(block, now)
 
 
+def receive_acknowledgement(
+    block: ControlBlock, now: int, numbers: tuple[int, int, int], stamps: tuple[int, int]
+) -> None:
+    """Take a segment without data that is what is expected, and acknowledges new data.
+
+    `numbers` are its sequence, acknowledgement and window, `stamps` its time stamp and its echo.
+    """
+    sequence, acknowledgement, window = numbers
+    block.heard_at = now
+    if block.keepalive_probes:
+        block.revive(now)
+    base = block.wire_sequence(block.send_unacknowledged)
+    offset = block.send_unacknowledged + distance(acknowledgement, base)
+    acknowledge(block, now, offset, [], echo_time(block, now, stamps[1]))
+    if block.state is not State.CLOSED:
+        update_window(block, now, sequence, acknowledgement, window << block.peer_window_shift)
+    if block.received.next <= block.acknowledged_to:
+        block.stamp_recent, block.stamp_recent_at = stamps[0], now
+
+
 def receive_run(
     block: ControlBlock,
     now: int,
     views: list[memoryview],
+    size: int,
     last: tuple[int, int, int],
     stamps: tuple[int, int] | None,
 ) -> None:
     """Take payloads that follow one another and begin at what is expected.
 
-    The caller made sure that the connection takes runs, and that all lies in the window. `last` is
-    the last segment's sequence, acknowledgement and window; `stamps` are the first segment's time
-    stamp and the last one's echo. Named by tests/bench/stream.py.
+    The caller made sure that the connection takes runs, and that all lies in the window. `size` is
+    that of all, `last` the last segment's sequence, acknowledgement and window; `stamps` are the
+    first segment's time stamp and the last one's echo. Named by tests/bench/stream.py.
     """
     sequence, acknowledgement, window = last
     received = block.received
@@ -447,8 +468,7 @@ def receive_run(
         if received.next <= block.acknowledged_to:
             block.stamp_recent, block.stamp_recent_at = stamps[0], now
         echoed_ms = echo_time(block, now, stamps[1])
-    for view in views:
-        received.append(view)
+    received.extend(views, size)
     block.largest = max(block.largest, len(views[0]))
     block.ack_due = True
     block.acks_wanted += 1

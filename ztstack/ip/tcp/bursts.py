@@ -8,14 +8,17 @@ from typing import Final
 from ztstack.base.frame import Burst, EtherType
 from ztstack.ip.packets.checksum import has_numpy, slot_sums, swap, word_sum
 from ztstack.ip.packets.tcp import HEADER_BYTES, PROTOCOL, STAMPS, Flags
-from ztstack.ip.tcp.arrival import may_acknowledge, receive_run
+from ztstack.ip.tcp.arrival import may_acknowledge, receive_acknowledgement, receive_run
 from ztstack.ip.tcp.connection import Connection
 from ztstack.ip.tcp.control_block import STAMP_BYTES
 from ztstack.ip.tcp.sequence import MASK, distance
 
 _ROWS: Final = 4
 _FIELDS: Final = struct.Struct(">IIHH")
-_STAMPED_FIELDS: Final = struct.Struct(">IIHH4xIII")
+_STAMPED_FIELDS: Final = struct.Struct(">I8s4x12s")
+"""The sequence number; what the middle and the options are is for those below."""
+_MIDDLE: Final = struct.Struct(">IHH")
+_OPTIONS: Final = struct.Struct(">III")
 _FAST_FLAGS: Final = HEADER_BYTES // 4 << 12 | int(Flags.ACK)
 _STAMPED_FLAGS: Final = (HEADER_BYTES + STAMP_BYTES) // 4 << 12 | int(Flags.ACK)
 _STAMP_KIND: Final = int.from_bytes(STAMPS, "big")
@@ -25,83 +28,114 @@ _NEWER: Final = 0x7FFFFFFF
 
 def take_run(now: int, connection: Connection, burst: Burst, header: int) -> int:
     """Take rows in order as one run; return how many. Named by tests/bench/stream.py."""
-    header_bytes = HEADER_BYTES + STAMP_BYTES if connection.stamps else HEADER_BYTES
-    views: list[memoryview] = []
-    if connection.closed_by_user or min(burst.lengths) < header + header_bytes:
+    if connection.closed_by_user:
         return 0
-    if connection.stamps:
-        last, stamps = _gather_stamped(connection, burst, header, views)
-    else:
-        last, stamps = _gather(connection, burst, header, views), None
+    views: list[memoryview] = []
+    gather = _gather_stamped if connection.stamps else _gather
+    last, stamps, size = gather(connection, burst, header, views)
     ahead = distance(last[1], connection.wire_sequence(connection.send_unacknowledged))
     if not views or not may_acknowledge(connection, ahead):
         return 0
     taken = len(views)
-    if 2 * sum(map(len, views)) < len(burst.arena):
+    if 2 * size < len(burst.arena):
         # A little data must not keep a large arena alive.
         views = [memoryview(bytes(piece)) for piece in views]
-    receive_run(connection, now, views, last, stamps)
+    receive_run(connection, now, views, size, last, stamps)
     return taken
 
 
 def _gather(
     connection: Connection, burst: Burst, header: int, views: list[memoryview]
-) -> tuple[int, int, int]:
-    """Add payloads that follow each other to `views`; return the last's numbers and window."""
+) -> tuple[tuple[int, int, int], tuple[int, int] | None, int]:
+    """Add payloads that follow each other to `views`.
+
+    Returns the last's numbers and window, the time stamps that there are not, and the size of all.
+    """
     view = burst.view
     expected = connection.wire_acknowledgement()
-    room = connection.window_edge - connection.received.next
+    room = left = connection.window_edge - connection.received.next
     fields = _FIELDS.unpack_from
     last = (0, 0, 0)
     for row, length in zip(burst.rows, burst.lengths, strict=True):
         at = row + header
         sequence, acknowledgement, bits, window = fields(view, at + 4)
         size = length - header - HEADER_BYTES
-        if sequence != expected or not size or size > room or bits & ~_PSH != _FAST_FLAGS:
+        if sequence != expected or not 0 < size <= left or bits & ~_PSH != _FAST_FLAGS:
             break
         views.append(view[at + HEADER_BYTES : row + length])
         expected = expected + size & MASK
-        room -= size
+        left -= size
         last = sequence, acknowledgement, window
-    return last
+    return last, None, room - left
 
 
 def _gather_stamped(
     connection: Connection, burst: Burst, header: int, views: list[memoryview]
-) -> tuple[tuple[int, int, int], tuple[int, int]]:
-    """Do the same where time stamps are used; return the first's stamp and the last's echo too."""
+) -> tuple[tuple[int, int, int], tuple[int, int] | None, int]:
+    """Do the same where time stamps are used: the first's stamp and the last's echo are told too.
+
+    Segments of one train differ in their numbers and data only, so the rest is looked at once.
+    """
     view = burst.view
     expected = connection.wire_acknowledgement()
-    room = connection.window_edge - connection.received.next
+    room = left = connection.window_edge - connection.received.next
+    skip, begin = header + 4, header + HEADER_BYTES + STAMP_BYTES
     fields = _STAMPED_FIELDS.unpack_from
-    behind = HEADER_BYTES + STAMP_BYTES
-    first = known = -1
-    last = (0, 0, 0)
-    final = 0
+    first = -1
+    sequence = acknowledgement = window = echo = 0
+    known = known_options = b""
     for row, length in zip(burst.rows, burst.lengths, strict=True):
-        at = row + header
-        sequence, acknowledgement, bits, window, kind, value, echo = fields(view, at + 4)
-        size = length - header - behind
-        if (
-            sequence != expected
-            or not size
-            or size > room
-            or bits & ~_PSH != _STAMPED_FLAGS
-            or kind != _STAMP_KIND
-        ):
+        size = length - begin
+        if not 0 < size <= left:
             break
-        if value != known:
-            # Those of one train are the same; an old one is for PAWS to judge.
+        number, middle, options = fields(view, row + skip)
+        if number != expected:
+            break
+        if middle != known or options != known_options:
+            answered, bits, granted = _MIDDLE.unpack(middle)
+            kind, value, echoed = _OPTIONS.unpack(options)
+            if bits & ~_PSH != _STAMPED_FLAGS or kind != _STAMP_KIND:
+                break
+            # An old stamp is for PAWS to judge.
             if value - connection.stamp_recent & MASK > _NEWER:
                 break
-            known = value
+            known, known_options = middle, options
+            acknowledgement, window, echo = answered, granted, echoed
             first = value if first < 0 else first
-        views.append(view[at + behind : row + length])
+        views.append(view[row + begin : row + length])
+        sequence = number
         expected = expected + size & MASK
-        room -= size
-        last = sequence, acknowledgement, window
-        final = echo
-    return last, (first, final)
+        left -= size
+    return (sequence, acknowledgement, window), (first, echo), room - left
+
+
+def take_acknowledgements(now: int, connection: Connection, burst: Burst, header: int) -> int:
+    """Take leading rows that acknowledge new data and hold none; return how many."""
+    if not connection.stamps:
+        return 0
+    begin = header + HEADER_BYTES + STAMP_BYTES
+    fields = _STAMPED_FIELDS.unpack_from
+    expected = connection.wire_acknowledgement()
+    taken = 0
+    for row, length in zip(burst.rows, burst.lengths, strict=True):
+        if length != begin:
+            break
+        sequence, middle, options = fields(burst.view, row + header + 4)
+        acknowledgement, bits, window = _MIDDLE.unpack(middle)
+        kind, value, echo = _OPTIONS.unpack(options)
+        if sequence != expected or bits != _STAMPED_FLAGS or kind != _STAMP_KIND:
+            break
+        base = connection.wire_sequence(connection.send_unacknowledged)
+        if (
+            not 0 < distance(acknowledgement, base) <= connection.in_flight
+            or value - connection.stamp_recent & MASK > _NEWER
+        ):
+            break
+        receive_acknowledgement(connection, now, (sequence, acknowledgement, window), (value, echo))
+        taken += 1
+        if not connection.takes_runs:
+            break
+    return taken
 
 
 def flow_ends(burst: Burst, ethertype: int) -> list[int]:
@@ -122,15 +156,22 @@ def flow_ends(burst: Burst, ethertype: int) -> list[int]:
 
 def is_usual(burst: Burst, flow: bytes, header: int, flow_end: int) -> bool:
     """Tell whether all rows are whole plain TCP packets of one flow with right checksums."""
-    arena, stride = burst.arena, burst.stride
-    is_batch = len(burst.rows) >= _ROWS and has_numpy()
+    arena, stride, rows = burst.arena, burst.stride, burst.rows
+    is_batch = len(rows) >= _ROWS and has_numpy()
     # A slot holds 28 bytes, then the IP packet, then zeros: one sum for each.
     sums = slot_sums(arena, stride, 28) if is_batch else []
+    if is_batch:
+        sums = [sums[row // stride] for row in rows]
+    else:
+        view = burst.view
+        ends = zip(rows, burst.lengths, strict=True)
+        sums = [word_sum(view[row : row + length]) for row, length in ends]
     known, size, wanted = bytearray(), 0, 0
-    for row, length in zip(burst.rows, burst.lengths, strict=True):
-        head = arena[row : row + flow_end]
-        if head != known:
+    is_known = arena.startswith
+    for row, length, total in zip(rows, burst.lengths, sums, strict=True):
+        if length != size or not is_known(known, row):
             # Headers of one size are mostly the same bytes, and need no second look.
+            head = arena[row : row + flow_end]
             if not _is_plain(head, flow, header, length):
                 return False
             known, size = head, length
@@ -139,9 +180,7 @@ def is_usual(burst: Burst, flow: bytes, header: int, flow_end: int) -> bool:
             if is_batch:
                 # Sums of little-endian words are the others' with their bytes swapped.
                 wanted = swap(wanted)
-        slot = (row - 28) // stride
-        total = sums[slot] if is_batch else word_sum(burst.view[row : row + length])
-        if total != wanted or length != size:
+        if total != wanted:
             return False
     return True
 

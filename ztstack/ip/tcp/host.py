@@ -20,7 +20,7 @@ from ztstack.ip.addresses import overlaps
 from ztstack.ip.events import Accepted, Event
 from ztstack.ip.packets.tcp import HEADER_BYTES, PROTOCOL, Flags, TcpSegment, verify
 from ztstack.ip.tcp.arrival import receive, take_syn
-from ztstack.ip.tcp.bursts import flow_ends, is_usual, take_run
+from ztstack.ip.tcp.bursts import flow_ends, is_usual, take_acknowledgements, take_run
 from ztstack.ip.tcp.connection import Connection
 from ztstack.ip.tcp.control_block import WINDOW_SHIFT, Shared, usable_mss
 from ztstack.ip.tcp.cookies import Cookies
@@ -44,6 +44,8 @@ RESET_AGAIN_US: Final = (200 * MILLISECOND, 1000 * MILLISECOND)
 """A reset of ours is said again so long after: nobody acknowledges it, and a peer that has nothing
 to send would wait for ever."""
 RESET_TARGETS: Final = 1024
+TURN_PACKETS: Final = 22
+"""One train of full packets: so much of a connection is sent before the next one's turn."""
 _SECRET_BYTES: Final = 16
 _SEQUENCE_TICK_US: Final = 4
 
@@ -411,7 +413,11 @@ class TcpHost:
             return False
         if not is_usual(burst, flow, header, flow_end):
             return False
-        at = take_run(now, connection, burst, header) if connection.takes_runs else 0
+        at = 0
+        if connection.takes_runs:
+            at = take_run(now, connection, burst, header) or take_acknowledgements(
+                now, connection, burst, header
+            )
         for row, length in zip(rows[at:], burst.lengths[at:], strict=True):
             # What is kept of a few odd packets must not keep the arena alive.
             data = memoryview(bytes(view[row + header : row + length]))
@@ -542,7 +548,8 @@ class TcpHost:
         while ready and room > 0:
             block = next(iter(ready))
             del ready[block]
-            run, more = take(block, now, room)
+            # Who is not alone takes turns.
+            run, more = take(block, now, min(room, TURN_PACKETS) if ready else room)
             if more:
                 ready[block] = None
             if run is not None:

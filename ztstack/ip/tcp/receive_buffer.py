@@ -85,6 +85,19 @@ class ReceiveBuffer:
         if self._early:
             self._fill()
 
+    def extend(self, views: list[memoryview], size: int) -> None:
+        """Append pieces of `size` bytes together; nothing came early before."""
+        if min(map(len, views)) < _COPY_BYTES:
+            for view in views:
+                self._store(view)
+            return
+        self.next += size
+        self.size += size
+        self._charge += size + _OVERHEAD * len(views)
+        self._is_tail_small = False
+        self._block = None
+        self._pieces += views
+
     def _store(self, view: memoryview) -> None:
         size = len(view)
         self.next += size
@@ -181,7 +194,14 @@ class ReceiveBuffer:
 
     def read(self, limit: int) -> list[memoryview]:
         """Return pieces of at most `limit` bytes together."""
-        views: list[memoryview] = []
+        if self.size <= limit:
+            views = list(self._pieces)
+            self._pieces.clear()
+            self._charge -= self.size + _OVERHEAD * len(views)
+            self.size = 0
+            self._block = None
+            return views
+        views = list[memoryview]()
         while self._pieces and limit > 0:
             piece = self._pieces[0]
             size = len(piece)
