@@ -18,6 +18,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
+import uvloop
+
 from ztstack import Listener, Node, Stream
 
 BLOCK: Final = 256 * 1024
@@ -161,4 +163,6 @@ async def run(state: str, planet: bytes, network: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(run(sys.argv[1], Path(sys.argv[2]).read_bytes(), sys.argv[3]))
+    # The loop that `zt` has.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(sys.argv[1], Path(sys.argv[2]).read_bytes(), sys.argv[3]))

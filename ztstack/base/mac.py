@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, NamedTuple, Self
 
 from ztstack.base.address import Address
@@ -18,6 +19,7 @@ def _first_octet(network: NetworkId) -> int:
     return 0x32 if octet == 0x52 else octet
 
 
+@lru_cache(maxsize=64)
 def _mask(network: NetworkId) -> int:
     # Bytes 1 to 5 of the network id, counted from the least significant, in that order.
     return int.from_bytes((network >> 8 & 0xFFFFFFFFFF).to_bytes(5, "little"), "big")

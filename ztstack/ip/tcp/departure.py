@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ztstack.base.endpoint import Endpoint
@@ -52,6 +53,7 @@ class SegmentRun(NamedTuple):
     packets: list[Packet]
 
 
+@lru_cache(maxsize=1024)
 def ip_header(block_header: bytes, length: int) -> bytes:
     """Return the IP header of a segment of `length` bytes (its TCP header included)."""
     if len(block_header) == 8:

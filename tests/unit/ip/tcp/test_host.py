@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tests.support.switches import SeededEntropy
-from tests.support.tcp_pair import IP_A, IP_B, MTU, START_US, Pair, burst_of, transfer
+from tests.support.tcp_pair import IP_A, IP_B, MTU, START_US, Pair, burst_of, sealed, transfer
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import Drop
 from ztstack.base.frame import Burst, EtherType
@@ -105,6 +105,77 @@ def test_a_burst_out_of_order(order: list[int]) -> None:
             receive_each(pair, packets)
         seen.append(answers(pair))
     assert seen[0] == seen[1]
+
+
+def acknowledgements(pair: Pair, sizes: list[int]) -> tuple[Connection, list[bytes]]:
+    """Send pieces from `a`; return its end and the answers of `b` to each, not delivered."""
+    a, b = opened(pair)
+    a.congestion.window = 1 << 20
+    found: list[bytes] = []
+    for size in sizes:
+        a.write(pair.now, data_of(size))
+        for run in pair.a.host.take_packets(pair.now, 64):
+            receive_each(pair, [header + bytes(body) for header, body in run.packets])
+        pair.now += 2 * MILLISECOND
+        found += [header for header, _ in answers(pair)]
+        b.read(pair.now, 1 << 20)
+    return a, found
+
+
+@pytest.mark.parametrize("order", [[0], [0, 1, 2], [2], [0, 2, 1], [1, 1], [0, 1, 1, 2], [2, 1, 0]])
+def test_a_burst_of_acknowledgements(order: list[int]) -> None:
+    """The short way for what only acknowledges leaves the same state as the plain one."""
+    seen = []
+    for is_burst in (True, False):
+        pair = Pair()
+        a, found = acknowledgements(pair, [2 * 2748, 3 * 2748, 100])
+        assert len(found) == 3
+        packets = [found[i] for i in order]
+        pair.a.host.take_events()
+        if is_burst:
+            assert pair.a.host.receive_burst(pair.now, EtherType.IPV4, burst_of(packets))
+        else:
+            for packet in packets:
+                pair.a.host.receive(pair.now, IP_B, IP_A, memoryview(packet)[20:])
+        assert a.send_unacknowledged == 1 + [5496, 13740, 13840][max(order)]
+        events = [type(event) for event in pair.a.host.take_events()]
+        state = (a.congestion.window, a.peer_window, a.window_from, a.stamp_recent)
+        timers = [a.rtt.smoothed_us, pair.a.host.next_timer(), a.buffer.start]
+        seen.append((state, timers, events, pair.a.tracer.drops))
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("at", [4, 8, 13, 24, 31])
+def test_an_odd_acknowledgement_is_for_the_plain_path(at: int) -> None:
+    """Another number, flag or option: both ways come to the same end."""
+    seen = []
+    for is_burst in (True, False):
+        pair = Pair()
+        a, (packet,) = acknowledgements(pair, [2 * 2748])
+        segment = bytearray(packet[20:])
+        segment[at] ^= 0x10
+        odd = packet[:20] + sealed(bytes(segment), IP_B, IP_A)
+        if is_burst:
+            assert pair.a.host.receive_burst(pair.now, EtherType.IPV4, burst_of([odd]))
+        else:
+            pair.a.host.receive(pair.now, IP_B, IP_A, memoryview(odd)[20:])
+        seen.append((a.send_unacknowledged, a.stamp_recent, pair.a.tracer.drops, a.state))
+    assert seen[0] == seen[1]
+
+
+def test_streams_take_turns_and_a_single_one_does_not() -> None:
+    pair = Pair()
+    pair.listen()
+    clients = [pair.connect(local_port=40_000 + i) for i in range(3)]
+    pair.run(1 * SECOND)
+    for client in clients:
+        client.congestion.window = client.peer_window = 1 << 20
+        client.write(pair.now, data_of(1 << 20))
+    sizes = [len(run.packets) for run in pair.a.host.take_packets(pair.now, 88)]
+    assert sizes == [22, 22, 22, 22]
+    for client in clients[1:]:
+        client.abort(pair.now)
+    assert len(pair.a.host.take_packets(pair.now, 88)[-1].packets) == 88
 
 
 @pytest.mark.parametrize("count", [2, 8])
