@@ -313,9 +313,11 @@ class Switch(Views):
         while at < size and may_open(view[at:], step) and view[at + 8 : at + 13] == self._me:
             source = Address(int.from_bytes(view[at + 13 : at + 18], "big"))
             peer = self._topology.peers.get(source)
-            if peer is None:
+            keys = self._keys(peer) if peer is not None else None
+            if peer is None or keys is None:
                 break
-            consumed = self._open_train(now, path, peer, view[at:], step)
+            opened = open_train(keys, view[at:], step)
+            consumed = self._take(now, path, peer, view[at + FLAGS_OFFSET], opened)
             if not consumed:
                 break
             at += consumed
@@ -338,12 +340,6 @@ class Switch(Views):
                 self._receive(now, path, bytes(view[at : at + step]))
             index += taken or 1
             at = ends[index - 1]
-
-    def _open_train(self, now: int, path: Path, peer: Peer, view: memoryview, step: int) -> int:
-        keys = self._keys(peer)
-        if keys is None:
-            return 0
-        return self._take(now, path, peer, view[FLAGS_OFFSET], open_train(keys, view, step))
 
     def _keys(self, peer: Peer) -> AesGmacSiv | None:
         try:
