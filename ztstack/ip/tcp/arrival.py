@@ -201,6 +201,9 @@ def _establish(block: ControlBlock, now: int, segment: TcpSegment) -> None:
     if block.syn_at is not None:
         block.rtt.add(now - block.syn_at)
         block.rtt.note(now, now - block.syn_at)
+    if block.retries > 1:
+        # The path loses much: begin with one segment (RFC 6928 section 2).
+        block.congestion.window = block.mss
     block.retries = 0
     block.rtt.reset_backoff()
     block.timers.stop(RETRANSMIT)

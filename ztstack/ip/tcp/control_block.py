@@ -146,6 +146,7 @@ class ControlBlock:
         "buffer",
         "challenged_at",
         "closed_by_user",
+        "complaint",
         "congestion",
         "duplicates",
         "error",
@@ -223,6 +224,8 @@ class ControlBlock:
         self.error: Exception | None = None
         self.was_established = False
         self.closed_by_user = False
+        # What a router said of the way to the peer since something last arrived there.
+        self.complaint: Exception | None = None
         # Where to find this connection: addresses and ports as they arrive.
         ports = struct.pack(">HH", remote.port, local.port)
         self.flow = remote.ip + local.ip + ports
@@ -333,11 +336,12 @@ class ControlBlock:
 
     @property
     def empty_at(self) -> int:
-        """Where a segment without data begins: beyond the peer's window it would be dropped.
+        """Where a segment without data begins.
 
-        That is where the byte is which probes a closed one.
+        Behind the byte that probes a closed window it would be beyond that, and dropped.
         """
-        return min(self.send_next, self.send_unacknowledged + self.peer_window)
+        is_probing = not self.peer_window and self.in_flight == 1
+        return self.send_unacknowledged if is_probing else self.send_next
 
     @property
     def takes_runs(self) -> bool:

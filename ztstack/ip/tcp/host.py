@@ -436,7 +436,10 @@ class TcpHost:
         error: Exception,
         hard: bool,  # noqa: FBT001
     ) -> None:
-        """Take an ICMP error about a segment of ours (RFC 5927: only opening ones give up)."""
+        """Take an ICMP error about a segment of ours.
+
+        Only what is opening gives up (RFC 5927); others tell of it if they do later.
+        """
         del now
         connection = self._find(local, remote)
         if connection is None or not self._is_ours(connection, sequence):
@@ -446,6 +449,8 @@ class TcpHost:
         if opening and (hard or isinstance(error, Unreachable)):
             connection.fail(error)
             self._sweep()
+        else:
+            connection.complaint = error
 
     def receive_too_big(
         self, now: int, local: Endpoint, remote: Endpoint, sequence: int, mtu: int

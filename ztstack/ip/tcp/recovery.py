@@ -99,6 +99,7 @@ def _undo_if_needless(
 
 def _progress(block: ControlBlock, now: int, offset: int) -> None:
     block.retries = 0
+    block.complaint = None
     block.progress_at = now
     if block.mss_trial is not None and offset >= block.mss_trial:
         # A large segment came through.

@@ -75,7 +75,10 @@ def _retransmit(block: ControlBlock, now: int) -> None:
 def _give_up(block: ControlBlock) -> None:
     # A peer that answers, but does not open its window, is told.
     block.reset_due = block.closed_by_user and not block.peer_window
-    block.fail(NoAnswer(f"{block.remote.host} port {block.remote.port}: no answer"))
+    words, why = f"{block.remote.host} port {block.remote.port}: no answer", block.complaint
+    error = NoAnswer(words if why is None else f"{words}, {why}")
+    error.__cause__ = why
+    block.fail(error)
 
 
 def _suspect_size(block: ControlBlock) -> None:

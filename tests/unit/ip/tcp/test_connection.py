@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from tests.support.tcp_pair import IP_A, IP_B, MTU, Pair, transfer
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import Closed, ConnectRefused, ConnectReset, Drop, PortInUse, Unreachable
-from ztstack.base.timers import SECOND
+from ztstack.base.timers import MILLISECOND, SECOND
 from ztstack.ip.events import Accepted, Ended, Established, Refused
 from ztstack.ip.packets.checksum import checksum, pseudo_header
 from ztstack.ip.packets.tcp import PROTOCOL, Flags, TcpSegment
@@ -111,6 +111,23 @@ def test_half_close() -> None:
     assert Ended(a) in pair.a.events
 
 
+@pytest.mark.parametrize(("dead_ms", "segments"), [(0, 10), (500, 10), (1500, 1)])
+def test_the_first_window_after_lost_syns(dead_ms: int, segments: int) -> None:
+    """One may be lost by chance, two tell of a bad path (RFC 6928 section 2)."""
+    pair = Pair()
+    listener = pair.listen()
+    a = pair.connect()
+    pair.loss = 1.0
+    pair.run(dead_ms * MILLISECOND)
+    pair.loss = 0.0
+    pair.run(5 * SECOND)
+    assert (listener.accept() is not None, a.is_established) == (True, True)
+    pair.log.clear()
+    a.write(pair.now, bytes(100_000))
+    pair.run(1)
+    assert len([packet for _, packet in pair.log if packet[12:16] == IP_A]) == segments
+
+
 def test_simultaneous_close() -> None:
     pair = Pair()
     a, b = pair.open()
@@ -161,6 +178,37 @@ def test_a_peer_that_vanishes() -> None:
     pair.run(900 * SECOND)
     assert isinstance(a.error, TimeoutError)
     assert pair.a.host.next_timer() is None
+
+
+def test_a_router_tells_why_nobody_answers() -> None:
+    """RFC 1122 section 4.2.3.9: the connection is not broken off, but its user is told."""
+    pair = Pair()
+    a, _ = pair.open()
+    why = Unreachable("10.0.0.2 is unreachable: a router says so")
+
+    def complain(ahead: int) -> None:
+        number = a.wire_sequence(a.send_unacknowledged + ahead)
+        pair.a.host.receive_error(pair.now, a.local, a.remote, number, why, hard=True)
+
+    a.write(pair.now, b"x")
+    pair.run(1)
+    complain(0)
+    pair.run(1 * SECOND)
+    # It arrived all the same.
+    assert a.complaint is None
+    a.set_user_timeout(pair.now, 10 * SECOND)
+    pair.loss = 1.0
+    a.write(pair.now, b"hello")
+    pair.run(2 * SECOND)
+    # Of what was never sent only somebody who guesses can complain.
+    complain(1000)
+    assert a.complaint is None
+    complain(0)
+    assert state_of(a) is State.ESTABLISHED
+    pair.run(30 * SECOND)
+    assert isinstance(a.error, TimeoutError)
+    assert str(a.error) == f"10.0.0.2 port 80: no answer, {why}"
+    assert a.error.__cause__ is why
 
 
 def test_a_closed_window_opens_again() -> None:

@@ -24,7 +24,10 @@ from ztstack.ip.tcp.state import State
 
 def packets_of(pair: Pair, data: bytes) -> list[bytes]:
     """Return what side `a` sends for `data`, and lose it."""
-    connection = opened(pair)[0]
+    return packets_from(pair, opened(pair)[0], data)
+
+
+def packets_from(pair: Pair, connection: Connection, data: bytes) -> list[bytes]:
     connection.congestion.window = 1 << 20
     connection.write(pair.now, data)
     runs = pair.a.host.take_packets(pair.now, 64)
@@ -66,15 +69,23 @@ def answers(pair: Pair) -> list[tuple[bytes, bytes]]:
 # Bursts.
 
 
+@pytest.mark.parametrize("is_shut", [False, True])
 @pytest.mark.parametrize("size", [1, 2748, 5 * 2748, 22 * 2748, 22 * 2748 + 13, 2 * 2748 + 1])
-def test_a_burst_is_what_its_segments_are(size: int) -> None:
-    """The fast path and the plain one leave the same state, data, events and answers."""
+def test_a_burst_is_what_its_segments_are(size: int, is_shut: bool) -> None:
+    """The fast path and the plain one leave the same state, data, events and answers.
+
+    Also if the reader has ended its own stream, and learns only now that this is known.
+    """
     seen = []
     for is_burst in (True, False):
         pair = Pair()
-        packets = packets_of(pair, data_of(size))
-        sink = next(e.socket for e in reversed(pair.b.events))
-        assert isinstance(sink, Connection)
+        connection, sink = opened(pair)
+        if is_shut:
+            sink.shutdown(pair.now)
+            for run in pair.b.host.take_packets(pair.now, 1):
+                ((head, _),) = run.packets
+                pair.a.host.receive(pair.now, IP_B, IP_A, memoryview(head)[20:])
+        packets = packets_from(pair, connection, data_of(size))
         if is_burst:
             assert receive_burst(pair, burst_of(packets))
         else:

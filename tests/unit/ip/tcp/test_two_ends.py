@@ -114,6 +114,10 @@ class TwoEnds(RuleBasedStateMachine):
         self.pair.run(duration_us)
 
     @rule(which=ENDS, mtu=st.integers(600, 2800))
+    def change_the_mtu(self, which: int, mtu: int) -> None:
+        (self.pair.a, self.pair.b)[which].host.set_mtu(self.pair.now, mtu)
+
+    @rule(which=ENDS, mtu=st.integers(600, 2800))
     def tell_that_packets_are_too_big(self, which: int, mtu: int) -> None:
         c = self.ends[which].connection
         host = (self.pair.a, self.pair.b)[which].host
