@@ -295,3 +295,25 @@ def test_overlaps_are_trimmed() -> None:
     assert script.put("A", 12, 1, b"lmn") == ["A 1 9"]
     assert script.put("A", 8, 1, b"hijkl") == ["A 1 15"]
     assert b"".join(script.c.read(script.now, 99)) == b"abcdefghijklmn"
+
+
+def test_a_closed_window_takes_acknowledgements_and_probes() -> None:
+    """Section 3.10.7.4, first: of some peers one begins behind the byte that they probe it with."""
+    script = in_state(S.ESTABLISHED)
+    script.c.received.bound(4096)
+    for seq in range(1, 65_536, 1000):
+        script.put("A", seq, 1, bytes(min(1000, 65_536 - seq)))
+    end = 65_536
+    script.c.write(script.now, b"hello, you")
+    assert script.out() == [f"A 1 {end} +10"]
+    # A byte beyond the window is not taken, but what it acknowledges is.
+    assert script.put("A", end, 4, b"!") == [f"A 11 {end}"]
+    assert script.c.send_unacknowledged == 3
+    script.put("A", end + 1, 7)
+    assert script.c.send_unacknowledged == 6
+    script.put("A", end + 2, 11)
+    assert script.c.send_unacknowledged == 6
+    assert script.put("R", end + 1) == []
+    script.put("FA", end, 11)
+    assert (script.c.state, script.c.in_flight) == (S.CLOSE_WAIT, 0)
+    assert script.c.received.size == end - 1
