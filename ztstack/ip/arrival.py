@@ -22,7 +22,13 @@ from ztstack.ip.packets import arp, icmpv4, icmpv6, ipv4
 from ztstack.ip.packets.icmpv4 import Icmpv4Message
 from ztstack.ip.packets.icmpv6 import Advertisement, Icmpv6Message, Solicitation
 from ztstack.ip.packets.ipv4 import BadChecksum, Ipv4Packet
-from ztstack.ip.packets.ipv6 import ICMPV6, Ipv6Packet, upper_layer
+from ztstack.ip.packets.ipv6 import (
+    FRAGMENT,
+    ICMPV6,
+    FragmentHeader,
+    Ipv6Packet,
+    upper_layer,
+)
 from ztstack.ip.packets.udp import UdpDatagram
 from ztstack.ip.reassembly import FragmentKey, Reassembly
 from ztstack.ip.tcp.host import TcpHost
@@ -338,6 +344,31 @@ class Arrival:
             self._departure.note_path_mtu(now, remote.ip, mtu)
         else:
             self._tracer.drop(Drop.NO_SOCKET, "icmp")
+
+    def handle_timer(self, now: int) -> None:
+        for key, protocol, beginning in self.reassembly.handle_timer(now):
+            source, destination, _, identification = key
+            packet: Ipv4Packet | Ipv6Packet
+            if len(source) == 4:
+                packet = Ipv4Packet(
+                    source,
+                    destination,
+                    protocol,
+                    beginning,
+                    identification=identification,
+                    more_fragments=True,
+                )
+            else:
+                w = Writer()
+                FragmentHeader(
+                    protocol, 0, more_fragments=True, identification=identification
+                ).encode(w)
+                packet = Ipv6Packet(source, destination, FRAGMENT, w.getvalue() + beginning)
+            arrived = self._arrived(packet, protocol, beginning, None)
+            # Nobody complains of a complaint, nor to nobody.
+            is_plain = protocol not in (ipv4.ICMP, ICMPV6) and source not in UNSPECIFIED
+            if is_plain and self._may_complain(now, arrived, 0):
+                self._send_error(now, arrived, icmp_errors.fragments_missing(packet))
 
     def _may_complain(self, now: int, arrived: _Arrived, port: int) -> bool:
         if not arrived.is_unicast:

@@ -68,8 +68,13 @@ def read_flow(data: bytes) -> Flow:
 
 
 def read_error4(message: Icmpv4Message) -> Reported | None:
-    """Return what an ICMP message reports, None if it is no error."""
+    """Return what an ICMP message reports, None if it is no error.
+
+    That a fragment was lost is none: it happens to whole packets too, and nobody tells.
+    """
     if message.type not in (icmpv4.UNREACHABLE, icmpv4.TIME_EXCEEDED, icmpv4.PARAMETER_PROBLEM):
+        return None
+    if (message.type, message.code) == (icmpv4.TIME_EXCEEDED, icmpv4.CODE_FRAGMENTS):
         return None
     flow = read_flow(message.body)
     if message.type == icmpv4.TIME_EXCEEDED:
@@ -89,6 +94,8 @@ def read_error4(message: Icmpv4Message) -> Reported | None:
 def read_error6(message: Icmpv6Message) -> Reported | None:
     """Return what an ICMPv6 message reports, None if it is no error."""
     if not icmpv6.UNREACHABLE <= message.type <= icmpv6.PARAMETER_PROBLEM:
+        return None
+    if (message.type, message.code) == (icmpv6.TIME_EXCEEDED, icmpv6.CODE_FRAGMENTS):
         return None
     flow = read_flow(message.body)
     if message.type == icmpv6.TOO_BIG:
@@ -116,22 +123,29 @@ def unanswered(data: bytes) -> Reported | None:
 def port_unreachable(packet: Ipv4Packet | Ipv6Packet) -> bytes:
     """Return the ICMP message that answers a datagram to a closed port."""
     if isinstance(packet, Ipv4Packet):
-        return _error4(packet, icmpv4.CODE_PORT)
+        return _error4(packet, icmpv4.UNREACHABLE, icmpv4.CODE_PORT)
     return _error6(packet, icmpv6.UNREACHABLE, icmpv6.CODE_PORT, 0)
 
 
 def protocol_unreachable(packet: Ipv4Packet | Ipv6Packet) -> bytes:
     """Return the ICMP message that answers a packet of a protocol we do not have."""
     if isinstance(packet, Ipv4Packet):
-        return _error4(packet, icmpv4.CODE_PROTOCOL)
+        return _error4(packet, icmpv4.UNREACHABLE, icmpv4.CODE_PROTOCOL)
     # The word points at the byte that was not understood: the next header field.
     return _error6(packet, icmpv6.PARAMETER_PROBLEM, icmpv6.CODE_NEXT_HEADER, 6)
 
 
-def _error4(packet: Ipv4Packet, code: int) -> bytes:
+def fragments_missing(packet: Ipv4Packet | Ipv6Packet) -> bytes:
+    """Return the ICMP message about a first fragment whose others did not come in time."""
+    if isinstance(packet, Ipv4Packet):
+        return _error4(packet, icmpv4.TIME_EXCEEDED, icmpv4.CODE_FRAGMENTS)
+    return _error6(packet, icmpv6.TIME_EXCEEDED, icmpv6.CODE_FRAGMENTS, 0)
+
+
+def _error4(packet: Ipv4Packet, kind: int, code: int) -> bytes:
     quote = (packet.header() + packet.payload)[: _ERROR4_BYTES - 28]
     w = Writer()
-    Icmpv4Message(icmpv4.UNREACHABLE, code, 0, quote).encode(w)
+    Icmpv4Message(kind, code, 0, quote).encode(w)
     return w.getvalue()
 
 

@@ -188,7 +188,7 @@ class Interface:
 
     def handle_timer(self, now: int) -> None:
         self._tcp.handle_timer(now)
-        self._arrival.reassembly.handle_timer(now)
+        self._arrival.handle_timer(now)
         neighbors = self._departure.neighbors
         neighbors.handle_timer(now)
         for unresolved in neighbors.take_unresolved():

@@ -24,6 +24,14 @@ class FragmentKey(NamedTuple):
     identification: int
 
 
+class Incomplete(NamedTuple):
+    """A packet of which only a part has come in time, its beginning among it."""
+
+    key: FragmentKey
+    protocol: int
+    beginning: bytes
+
+
 class _Partial:
     __slots__ = ("expires", "pieces", "protocol", "received", "total")
 
@@ -69,12 +77,17 @@ class Reassembly:
         self._partials.pop(key)
         return partial.protocol, b"".join(data for _, data in sorted(partial.pieces.items()))
 
-    def handle_timer(self, now: int) -> None:
+    def handle_timer(self, now: int) -> list[Incomplete]:
+        """Forget what is too old; return that of which the sender can be told."""
+        found: list[Incomplete] = []
         for key, partial in self._partials.items():
             if partial.expires > now:
-                return
+                break
             self._partials.pop(key)
             self._tracer.drop(Drop.QUEUE_TIMEOUT, "ip")
+            if 0 in partial.pieces:
+                found.append(Incomplete(key, partial.protocol, partial.pieces[0]))
+        return found
 
     def next_timer(self) -> int | None:
         # Entries are never set again, so the first is the oldest.

@@ -13,6 +13,7 @@ from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import ConnectRefused, Drop, InvalidConfig, PortInUse, Unreachable
 from ztstack.base.frame import EtherType, Frame
 from ztstack.base.mac import BROADCAST, Mac
+from ztstack.ip import icmp_errors
 from ztstack.ip.addresses import ANY4
 from ztstack.ip.events import Pong, Readable
 from ztstack.ip.neighbors import ASK_US
@@ -172,29 +173,47 @@ def test_udp_both_ways(a: bytes, b: bytes, size: int, bursts: bool) -> None:
     assert one.tracer.drops == two.tracer.drops == []
 
 
+def quoted_flow(payload: bytes) -> Endpoint:
+    """Return to what an ICMP message that fragments are missing refers."""
+    if payload[0] >> 4 == 4:
+        message4 = Icmpv4Message.decode(Reader(Ipv4Packet.decode(Reader(payload)).payload))
+        assert (message4.type, message4.code, len(payload)) == (11, 1, 576)
+        return icmp_errors.read_flow(message4.body).remote
+    packet = Ipv6Packet.decode(Reader(payload))
+    message6 = Icmpv6Message.decode(Reader(packet.payload), packet.source, packet.destination)
+    assert (message6.type, message6.code, len(payload)) == (3, 1, 1280)
+    return icmp_errors.read_flow(message6.body).remote
+
+
+@pytest.mark.parametrize("which", [0, 2])
 @FAMILIES
-def test_a_fragment_is_lost(a: bytes, b: bytes) -> None:
+def test_a_fragment_is_lost(a: bytes, b: bytes, which: int) -> None:
+    """Who has the first fragment tells the sender (RFC 1122 3.3.2, RFC 8200 4.5), who lives on."""
     one, two, wire = pair()
     asker = one.interface.bind_udp(wire.now, None, 0)
     server = two.interface.bind_udp(wire.now, None, 53)
     asker.send(wire.now, b"x", b, 53)
     wire.settle()
     assert server.receive() is not None
-    lost: list[Frame] = []
+    large: list[Frame] = []
 
     def loses_one(frame: Frame) -> bool:
-        if len(frame.payload) > 1000 and not lost:
-            lost.append(frame)
-            return True
-        return False
+        if len(frame.payload) > 1000:
+            large.append(frame)
+        return len(large) == which + 1
 
     wire.loses = loses_one
     asker.send(wire.now, bytes(20_000), b, 53)
     wire.settle()
-    assert len(lost) == 1
     assert server.receive() is None
+    two.sent.clear()
     wire.wait(31_000_000)
     assert Drop.QUEUE_TIMEOUT in two.tracer.drops
+    told = [frame.payload for frame in two.sent if frame.ethertype != EtherType.ARP]
+    assert [quoted_flow(payload) for payload in told if len(payload) > 100] == (
+        [Endpoint(b, 53)] if which else []
+    )
+    assert asker.take_error() is None
     asker.send(wire.now, bytes(20_000), b, 53)
     wire.settle()
     assert server.receive() is not None

@@ -18,6 +18,7 @@ PARAMETER_PROBLEM: Final = 12
 CODE_PROTOCOL: Final = 2
 CODE_PORT: Final = 3
 CODE_TOO_BIG: Final = 4
+CODE_FRAGMENTS: Final = 1  # of TIME_EXCEEDED
 
 
 @dataclass(frozen=True, slots=True)

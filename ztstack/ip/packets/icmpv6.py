@@ -24,6 +24,7 @@ ADVERTISEMENT: Final = 136
 CODE_PROHIBITED: Final = 1
 CODE_PORT: Final = 4
 CODE_NEXT_HEADER: Final = 1  # of PARAMETER_PROBLEM
+CODE_FRAGMENTS: Final = 1  # of TIME_EXCEEDED
 
 # Neighbour discovery is believed only if no router can have forwarded it.
 NDP_HOP_LIMIT: Final = 255
