@@ -2788,6 +2788,8 @@ complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcomma
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from authorize' -l name -x -d 'What people call it.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from authorize' -l ip -x -d 'Its addresses.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from authorize' -l bridge -d 'It may bring devices of its own.'
+complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from authorize' -l tag -x -d 'All its tags; replaces them.'
+complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from authorize' -l capability -x -d 'All it may use.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from authorize' -l network -s n -x -a '(__zt_known_networks)' -d 'Network to use; may be repeated.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from authorize' -l state -r -F -d 'State directory.'
 complete -c zt -n '__fish_seen_subcommand_from network; and __fish_seen_subcommand_from authorize' -l profile -x -d 'Selects the state directory.'

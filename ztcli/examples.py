@@ -198,6 +198,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "network authorize": (
         "zt network authorize lab a1b2c3d4e5 --token-file ~/.zt-token",
         "zt network authorize 8056c2e21c000001 a1b2c3d4e5 --name db --ip 10.20.0.5",
+        "zt network authorize 8056c2e21c000001 a1b2c3d4e5 --tag 1000=2 --capability 2000",
     ),
     "network create": (
         "zt network create --state controller --name office --pool 10.20.0.0/24",

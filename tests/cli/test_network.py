@@ -131,6 +131,15 @@ def test_members(zt: Zt, where: tuple[str, ...]) -> None:
     assert f"{NODE}\tno" in ok(zt, "network", "members", *where, "-n", network)
 
 
+def test_tags_and_capabilities_of_a_member(zt: Zt, where: tuple[str, ...]) -> None:
+    network = ok(zt, "network", "create", *where).strip()
+    given = ("--tag", "5=2", "--tag", "4=1", "--capability", "9", "--capability", "7")
+    member = as_json(zt, "network", "authorize", *where, network, NODE, *given)
+    assert (member["tags"], member["capabilities"]) == ([[4, 1], [5, 2]], [7, 9])
+    member = as_json(zt, "network", "authorize", *where, network, NODE, "--tag", "5=3")
+    assert (member["tags"], member["capabilities"]) == ([[5, 3]], [7, 9])
+
+
 def test_rules_from_text_and_json(zt: Zt, where: tuple[str, ...], tmp_path: Path) -> None:
     network = ok(zt, "network", "create", *where).strip()
     rules, compiled = tmp_path / "rules", tmp_path / "rules.json"
@@ -165,6 +174,8 @@ def test_rules_from_text_and_json(zt: Zt, where: tuple[str, ...], tmp_path: Path
         (("set", "NETWORK", "--dns", "a,b"), b"", ExitCode.USAGE, "servers"),
         (("deauthorize", "NETWORK", NODE), b"", ExitCode.NETWORK_NOT_FOUND, NODE),
         (("authorize", "NETWORK", NODE, "--ip", "x"), b"", ExitCode.USAGE, "ipAssignments"),
+        (("authorize", "NETWORK", NODE, "--tag", "a=1"), b"", ExitCode.USAGE, "1000=2"),
+        (("authorize", "NETWORK", NODE, "--tag", "1=4294967296"), b"", ExitCode.USAGE, "tags"),
         (("rules", "NETWORK", "-"), b"permit;", ExitCode.USAGE, "line 1"),
         (("rules", "NETWORK", "-"), b"[", ExitCode.USAGE, "JSON"),
         (("rules", "NETWORK", "-"), b"{}", ExitCode.USAGE, "no rules"),

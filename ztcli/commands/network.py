@@ -94,6 +94,12 @@ class AuthorizeOptions(MemberOptions):
     bridge: Annotated[
         bool | None, typer.Option("--bridge/--no-bridge", help="It may bring devices of its own.")
     ] = None
+    tag: Annotated[
+        Texts, typer.Option("--tag", metavar="ID=VALUE", help="All its tags; replaces them.")
+    ] = None
+    capability: Annotated[
+        list[int] | None, typer.Option("--capability", metavar="ID", min=0, help="All it may use.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,9 +292,22 @@ def _version(member: Json) -> str:
 
 
 def authorize(env: Environment, settings: Settings, options: AuthorizeOptions) -> ExitCode:
-    named = {"name": options.name, "ipAssignments": options.ip, "activeBridge": options.bridge}
+    named = {
+        "name": options.name,
+        "ipAssignments": options.ip,
+        "activeBridge": options.bridge,
+        "tags": None if options.tag is None else [_tag(text) for text in options.tag],
+        "capabilities": options.capability,
+    }
     body = {key: value for key, value in named.items() if value is not None}
     return _change(env, settings, options, {"authorized": True, **body})
+
+
+def _tag(text: str) -> list[int]:
+    pair = [part.strip() for part in text.split("=")]
+    if len(pair) != 2 or not all(part.isdecimal() and part.isascii() for part in pair):
+        raise UsageProblem(f"a tag is like 1000=2, not {text!r}")
+    return [int(part) for part in pair]
 
 
 def deauthorize(env: Environment, settings: Settings, options: MemberOptions) -> ExitCode:
