@@ -20,6 +20,8 @@ RENEW_US: Final = 60 * SECOND
 REFUSED_RETRY_US: Final = 2 * SECOND
 """Whoever was refused waits for an administrator, who sits there now; later RETRY_US will do."""
 EAGER_US: Final = 120 * SECOND
+DOUBT_US: Final = 5 * SECOND
+"""So often at most the doubts of others make us ask; any member can have some."""
 ASSEMBLIES: Final = 3
 
 
@@ -99,6 +101,7 @@ class ConfigFetch:
         self._timestamp = 0
         self._attempts = 0
         self._started = now
+        self._asked_at: int | None = None
         self._ask_at: int | None = now
         self._out: list[Output] = []
 
@@ -129,6 +132,11 @@ class ConfigFetch:
         """Say in requests that this configuration, from the cache, is held."""
         self._revision, self._timestamp = revision, timestamp
 
+    def doubt(self, now: int) -> None:
+        """Ask soon: a member does not accept what the controller gave us last."""
+        if self._ask_at is not None and self._asked_at is not None:
+            self._ask_at = min(self._ask_at, max(now, self._asked_at + DOUBT_US))
+
     def stop(self) -> None:
         self._ask_at = None
         self._out.clear()
@@ -138,6 +146,7 @@ class ConfigFetch:
             return
         n = self._attempts
         self._attempts += 1
+        self._asked_at = now
         self._ask_at = now + (FIRST_RETRIES_US[n] if n < len(FIRST_RETRIES_US) else RETRY_US)
         w = Writer()
         ConfigRequest(

@@ -276,6 +276,16 @@ class Memberships:
         member.pushed_at = now
         return self._push
 
+    def is_refused(self, now: int, address: Address) -> bool:
+        """Tell whether a node that says it lacks our certificate has had the one of today."""
+        member = self._members.get(address)
+        pushed_at = None if member is None else member.pushed_at
+        return (
+            pushed_at is not None
+            and pushed_at >= self._configured_at
+            and now - pushed_at > PUSH_SPACING_US
+        )
+
     def is_like_due(self, now: int, address: Address) -> bool:
         """Tell whether a member has not heard for a while what we listen to, and note it."""
         member = self.obtain(address)

@@ -392,6 +392,9 @@ class Network:
     def _take_error(self, now: int, source: Address, error: Error) -> None:
         state = self._state
         if error.code == ErrorCode.NEED_MEMBERSHIP_CERTIFICATE:
+            if state.is_allowed(source) and state.memberships.is_refused(now, source):
+                # It may have heard that we are out, or that we were; the controller knows.
+                self._fetch.doubt(now)
             for payload in state.memberships.take_demanded_push(now, source):
                 state.send(source, Verb.NETWORK_CREDENTIALS, payload, compress=True)
             return

@@ -12,6 +12,7 @@ from ztstack.base.network_id import NetworkId
 from ztstack.crypto.identity import Identity
 from ztstack.vl2.config_fetch import (
     ASSEMBLIES,
+    DOUBT_US,
     EAGER_US,
     REFUSED_RETRY_US,
     RENEW_US,
@@ -120,9 +121,25 @@ def test_a_sign_in_address_is_news() -> None:
     ]
 
 
+def test_doubts_of_members_make_it_ask_soon_but_not_all_the_time() -> None:
+    fetch = ConfigFetch(0, NETWORK, is_cached=False)
+    fetch.doubt(0)
+    assert request_times(fetch, 1) == [0]
+    fetch.receive_config(SECOND // 2, 1, 1)
+    fetch.take_output()
+    for at in (SECOND, 2 * SECOND, DOUBT_US - 1):
+        fetch.doubt(at)
+    assert request_times(fetch, DOUBT_US + 1) == [DOUBT_US]
+    fetch.receive_config(RENEW_US, 2, 2)
+    fetch.take_output()
+    fetch.doubt(RENEW_US + 7 * SECOND)
+    assert fetch.next_timer() == RENEW_US + 7 * SECOND
+
+
 def test_stop() -> None:
     fetch = ConfigFetch(0, NETWORK, is_cached=False)
     fetch.stop()
+    fetch.doubt(0)
     fetch.handle_timer(0)
     assert not fetch.has_output
     assert fetch.next_timer() is None

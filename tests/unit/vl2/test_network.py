@@ -445,6 +445,51 @@ def test_revocation_closes_the_door() -> None:
     assert bob.tracer.drops == [Drop.NOT_MEMBER]
 
 
+def test_who_is_refused_by_a_member_asks_the_controller() -> None:
+    world, alice, bob = joined()
+    world.run(1)
+    ask(world.now, alice)
+    world.run(10)
+    revocation = Revocation(
+        network=NETWORK,
+        id=1,
+        credential_type=1,
+        credential_id=0,
+        threshold=world.now // 1000,
+        target=ALICE.address,
+    ).signed_by(CONTROLLER)
+    payload = encoded(NetworkCredentials(revocations=(revocation,)))
+    bob.network.receive(world.now, CONTROLLER.address, Verb.NETWORK_CREDENTIALS, 1, payload)
+    del world.allowed[ALICE.address]
+    world.verbs(ALICE, CONTROLLER)
+    batch = FrameBatch(BOB_MAC, EtherType.IPV4, [(b"", b"x")])
+    alice.network.send(world.now, batch)
+    world.run(1)
+    assert Verb.NETWORK_CONFIG_REQUEST in world.verbs(ALICE, CONTROLLER)
+    denied = StatusChanged(NetworkStatus.ACCESS_DENIED, "")
+    assert alice.statuses[-1] == denied
+    # As soon as it is in again, so it is with its new certificate.
+    world.allowed[ALICE.address] = config_for(ALICE, world.now + SECOND)
+    world.run(5)
+    assert alice.statuses[-1] == StatusChanged(NetworkStatus.OK, "")
+    before = len(bob.bursts) + len(bob.frames)
+    alice.network.send(world.now, batch)
+    world.run()
+    assert len(bob.bursts) + len(bob.frames) > before
+
+
+def test_a_stranger_that_refuses_us_hurries_nobody() -> None:
+    world, alice, _ = joined()
+    world.run(10)
+    world.log.clear()
+    body = NETWORK.packed
+    for _ in range(3):
+        error = Error(Verb.FRAME, 1, ErrorCode.NEED_MEMBERSHIP_CERTIFICATE, body)
+        alice.network.receive_error(world.now, ROOT.address, error)
+        world.run(3)
+    assert Verb.NETWORK_CONFIG_REQUEST not in world.verbs(ALICE, CONTROLLER)
+
+
 def test_credentials_wait_for_the_controller() -> None:
     """A node that was restarted has a configuration, and has not met anybody yet."""
     phonebook = Phonebook(ALICE)
