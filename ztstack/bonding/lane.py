@@ -40,8 +40,11 @@ _RATE_WINDOW_US: Final = 10 * SECOND
 _LEAST_SAMPLE: Final = 30_000
 _FULL_US: Final = 8_000
 _SURPRISE_US: Final = 5_000
+_CROWDED_US: Final = SECOND
+_CROWDED_DISCOUNT: Final = 4
 _GROWTH: Final = 1.1
-_GUESS_GROWTH: Final = 1.5
+_GUESS_GROWTH: Final = 1.2
+_GUESS_DECAY: Final = 0.9
 _SURPRISE_GROWTH: Final = 1.25
 _FIRST_RATE: Final = 125.0
 """Bytes in a microsecond that are believed until something was measured: 1 Gbit/s."""
@@ -83,6 +86,7 @@ class Lane:
         "_is_measuring",
         "_last_sample",
         "_open",
+        "_queue_at",
         "_refractory_at",
         "_refractory_us",
         "_silent_since",
@@ -147,6 +151,7 @@ class Lane:
         self._base_next: float | None = None
         self._base_since = now
         self._last_sample: Probe | None = None
+        self._queue_at = NEVER
         self._refractory_us = 0
         self._refractory_at = NEVER
         self._hold_us = 0
@@ -250,7 +255,7 @@ class Lane:
         probe = None
         while self._open and self._open[0].sent_at <= sent_at:
             probe = self._open.popleft()
-            self._count_loss(1.0 if probe.sent_at < sent_at else 0.0)
+            self._count_loss(now, is_lost=probe.sent_at < sent_at)
         self.last_answer = max(self.last_answer, sent_at)
         self._stage = 0
         self._silent_since = None
@@ -303,8 +308,12 @@ class Lane:
         if self.state is LaneState.SUSPECT and now - self.changed_at >= DEAD_US:
             self._enter(now, LaneState.DEAD)
 
-    def _count_loss(self, lost: float) -> None:
-        self.loss += LOSS_WEIGHT * (lost - self.loss)
+    def _count_loss(self, now: int, *, is_lost: bool) -> None:
+        weight = LOSS_WEIGHT
+        if is_lost and now - self._queue_at < _CROWDED_US:
+            # It may have been lost in a queue of our own making.
+            weight /= _CROWDED_DISCOUNT
+        self.loss += weight * (is_lost - self.loss)
         self.avoided = self.loss > (TAKE_LOSS if self.avoided else AVOID_LOSS)
 
     def _enter(self, now: int, state: LaneState) -> None:
@@ -338,6 +347,8 @@ class Lane:
         """Learn from two questions: what was sent between them came in the time between them."""
         assert self._base is not None
         queue = max(0.0, rtt - self._base)
+        if queue > _FULL_US:
+            self._queue_at = now
         if self.is_measured and queue + _SURPRISE_US < min(probe.queue_us, _FULL_US * 4):
             # It drained faster than was thought.
             self.rate *= _SURPRISE_GROWTH
@@ -359,7 +370,7 @@ class Lane:
         if not is_full:
             if self.is_measured and rate > self.rate:
                 self.rate = min(rate, self.rate * _GROWTH)
-            self._carried = max(self._carried, rate * _GUESS_GROWTH)
+            self._carried = max(self._carried * _GUESS_DECAY, rate * _GUESS_GROWTH)
             return
         if len(self._first_rates) < _FIRST_SAMPLES:
             # It may have been idle in between, or have lost what the queue had no room for.

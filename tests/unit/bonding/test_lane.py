@@ -263,6 +263,20 @@ def test_a_path_that_fills_is_asked_often_until_its_rate_is_known() -> None:
     assert wire.asked[-1][1] is Question.ECHO
 
 
+@pytest.mark.parametrize("queue", [0, 20 * MILLISECOND])
+def test_what_a_queue_may_have_lost_weighs_less(wire: Wire, queue: int) -> None:
+    """Of every five questions one is not answered."""
+    wire.run(SECOND)
+    wire.rtt = RTT + queue
+    losses = []
+    for number in range(40):
+        wire.works = number % 5 != 0
+        wire.run(PROBE_US)
+        losses.append(wire.lane.loss)
+    mean = sum(losses[20:]) / 20
+    assert mean < 0.08 if queue else mean > 0.12
+
+
 def test_what_is_not_known_is_taken_from_others_until_it_is(wire: Wire) -> None:
     wire.lane.assume(2.0)
     assert (wire.lane.rate, wire.lane.is_measured) == (2.0, False)
@@ -271,7 +285,7 @@ def test_what_is_not_known_is_taken_from_others_until_it_is(wire: Wire) -> None:
         wire.run(MILLISECOND)
         wire.path.bytes_out += 2_000
     wire.lane.assume(2.0)
-    assert wire.lane.rate == pytest.approx(3.0, rel=0.05)
+    assert wire.lane.rate == pytest.approx(2.4, rel=0.05)
     wire.lane.assume(4.0)
     assert wire.lane.rate == 4.0
     links = {"eth0": LinkSettings(capacity=50), "eth1": LinkSettings(capacity=100)}
