@@ -446,4 +446,6 @@ class Bond:
             if lane is self._current:
                 return "active", "the best when it was chosen"
             return "standby", "another one is in use"
+        if policy is not BondPolicy.BROADCAST and lane not in self._striped:
+            return "standby", "another one by its interface is in use"
         return "active", _REASONS[policy]

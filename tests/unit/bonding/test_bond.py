@@ -279,6 +279,21 @@ def test_the_root_gets_a_copy_when_all_paths_have_fallen_silent(warmup: bool) ->
     assert bond.warmups == 4 * warmup
 
 
+@pytest.mark.parametrize("policy", STRIPED)
+def test_the_report_tells_which_path_of_an_interface_is_used(policy: BondPolicy) -> None:
+    bond = bond_of(policy, links=2, hosts=2)
+    told = [(link.interface, link.state) for link in bond.report().links]
+    assert sorted(told) == [
+        ("eth0", "active"),
+        ("eth0", "standby"),
+        ("eth1", "active"),
+        ("eth1", "standby"),
+    ]
+    used = {path.key.remote for share in bond.shares(NOW, packets(64)) for path in share.paths}
+    active = {link.remote for link in bond.report().links if link.state == "active"}
+    assert used <= active
+
+
 def test_a_rate_that_is_not_known_is_like_those_that_are() -> None:
     links = {"eth0": LinkSettings(capacity=100), "eth1": LinkSettings(capacity=50)}
     for settings, expected in (
