@@ -184,3 +184,20 @@ def test_the_digest_tells_runs_apart() -> None:
     assert run(1, 0.1) == run(1, 0.1)
     assert run(1, 0.1) != run(2, 0.1)
     assert run(1, 0.1) != run(1, 0.2)
+
+
+def test_a_wire_with_a_rate_lets_datagrams_wait_and_loses_what_would_wait_too_long() -> None:
+    network = Network(7, 0)
+    a, near = machine(network, A)
+    b, far = machine(network, B)
+    network.lay(A, B, Conditions(latency_us=0, rate_mbit=8.0, queue_us=5 * MILLISECOND))
+    for number in range(9):
+        # With headers of 28 bytes that is a thousand, of which each takes a microsecond.
+        network.send(a, PORT, Endpoint(B, PORT), bytes((number,)) * 972)
+    network.send(b, PORT, Endpoint(A, PORT), bytes(472))
+    network.run(10 * MILLISECOND)
+    network.send(a, PORT, Endpoint(B, PORT), bytes(472))
+    network.run(SECOND)
+    assert [at for at, _, _ in far.heard] == [1000, 2000, 3000, 4000, 5000, 10_500]
+    assert [at for at, _, _ in near.heard] == [500]
+    assert network.lost == 4
