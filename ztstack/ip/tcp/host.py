@@ -44,8 +44,8 @@ RESET_AGAIN_US: Final = (200 * MILLISECOND, 1000 * MILLISECOND)
 """A reset of ours is said again so long after: nobody acknowledges it, and a peer that has nothing
 to send would wait for ever."""
 RESET_TARGETS: Final = 1024
-TURN_PACKETS: Final = 22
-"""One train of full packets: so much of a connection is sent before the next one's turn."""
+TURN_PACKETS: Final = 44
+"""Two trains of full packets: so much of a connection is sent before the next one's turn."""
 _SECRET_BYTES: Final = 16
 _SEQUENCE_TICK_US: Final = 4
 
