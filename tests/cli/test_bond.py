@@ -34,6 +34,7 @@ def link(remote: str, interface: str, state: str, reason: str, share: float) -> 
         rtt_ms=12.34 if share else -1.0,
         variance_ms=0.5 if share else -1.0,
         loss=0.015 if share else -1.0,
+        errors=0.0,
         rate_bytes=5e6 if share else -1.0,
         share=share,
         sent_bytes=int(share * 1000),

@@ -176,6 +176,19 @@ def test_one_direction_dies(policy: BondPolicy) -> None:
     assert talk.silence_us(since) <= SECOND
 
 
+def test_a_cable_that_damages_is_told() -> None:
+    talk = Talk(BondPolicy.BROADCAST, 12)
+    talk.run(3)
+    assert all(link.errors == 0.0 for bond in talk.made.reports() for link in bond.links)
+    talk.made.treat(0, Conditions(LATENCIES_US[0], corrupt=0.3), None)
+    talk.run(6)
+    left, right = talk.made.reports()
+    assert all(link.errors == 0.0 for link in left.links)
+    hurt = {link.remote.ip: link.errors for link in right.links}
+    assert 0.05 < hurt[talk.made.ends[0][0]] < 0.5
+    assert hurt[talk.made.ends[1][0]] == 0.0
+
+
 @pytest.mark.parametrize("policy", list(BondPolicy), ids=lambda policy: policy.value)
 def test_relay_takes_over_and_gives_back(policy: BondPolicy) -> None:
     talk = Talk(policy, 40)

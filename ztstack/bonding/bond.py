@@ -298,7 +298,7 @@ class Bond:
             most.latency_weight * exp(-4 * lane.one_way_us / (most.max_latency_ms * 1000))
             + most.variance_weight * exp(-4 * lane.variance_us / (most.max_variance_ms * 1000))
             + most.loss_weight * exp(-4 * lane.loss / most.max_loss)
-            + most.errors_weight
+            + most.errors_weight * exp(-4 * lane.errors / most.max_errors)
         )
 
     def _is_worth(self, current: Lane, best: Lane) -> bool:
@@ -399,6 +399,7 @@ class Bond:
             lane.seen_out = lane.path.bytes_out
             part = count / total if total else 0.0
             lane.share += (part - lane.share) * _SHARE_WEIGHT
+            lane.count_errors()
 
     def report(self) -> BondReport:
         usable = self.usable
@@ -422,6 +423,7 @@ class Bond:
             rtt_ms=round((lane.rtt_us or 0.0) / 1000, 3) if known else -1.0,
             variance_ms=round(lane.variance_us / 1000, 3) if known else -1.0,
             loss=round(lane.loss, 4),
+            errors=round(lane.errors, 6),
             rate_bytes=round(lane.rate * 1e6) if lane.is_measured else -1.0,
             share=round(lane.share, 3),
             sent_bytes=lane.path.bytes_out,

@@ -33,6 +33,8 @@ AVOID_LOSS: Final = 0.15
 TAKE_LOSS: Final = 0.08
 """A busy link loses some questions in its own queue, which is no reason to leave it."""
 MOST_TOLD_WEIGHT: Final = 0.5
+_ERRORS_WEIGHT: Final = 0.2
+"""Of one look in a second, so that five seconds count about as much as all before."""
 _USUAL: Final = PolicySettings()
 _OPEN_PROBES: Final = 16
 _BASE_WINDOW_US: Final = 10 * SECOND
@@ -97,6 +99,7 @@ class Lane:
         "capacity",
         "changed_at",
         "due",
+        "errors",
         "flows",
         "interface",
         "is_measured",
@@ -107,6 +110,8 @@ class Lane:
         "path",
         "rate",
         "rtt_us",
+        "seen_bad",
+        "seen_in",
         "seen_out",
         "share",
         "state",
@@ -131,6 +136,8 @@ class Lane:
         self.variance_us = 0.0
         self.one_way_us = 0.0
         self.loss = 0.0
+        self.errors = 0.0
+        """What part of what comes is not authentic."""
         self.avoided = False
         self.capacity = settings.relative_capacity(interface)
         self.rate = _FIRST_RATE * self.capacity
@@ -138,6 +145,7 @@ class Lane:
         self.flows = 0
         self.share = 0.0
         self.seen_out = path.bytes_out
+        self.seen_in, self.seen_bad = path.bytes_in, path.bad_bytes_in
         self.last_answer = NEVER
         self.due = now
         self._asked_at = NEVER
@@ -315,6 +323,14 @@ class Lane:
             weight /= _CROWDED_DISCOUNT
         self.loss += weight * (is_lost - self.loss)
         self.avoided = self.loss > (TAKE_LOSS if self.avoided else AVOID_LOSS)
+
+    def count_errors(self) -> None:
+        """Look at what came since the last time."""
+        came = self.path.bytes_in - self.seen_in
+        bad = self.path.bad_bytes_in - self.seen_bad
+        self.seen_in, self.seen_bad = self.path.bytes_in, self.path.bad_bytes_in
+        if came:
+            self.errors += (min(bad / came, 1.0) - self.errors) * _ERRORS_WEIGHT
 
     def _enter(self, now: int, state: LaneState) -> None:
         self.state = state

@@ -13,7 +13,8 @@ class LinkReport:
     """One path of a bond; -1 is what is not known.
 
     `state` is a word such as active, standby, suspect or dead, and `reason` says in words why it
-    is used or not. `share` is its part of what was sent in the last seconds, from 0 to 1.
+    is used or not. `share` is its part of what was sent in the last seconds, from 0 to 1;
+    `errors` is what part of what came was not authentic.
     """
 
     socket: int
@@ -24,6 +25,7 @@ class LinkReport:
     rtt_ms: float
     variance_ms: float
     loss: float
+    errors: float
     rate_bytes: float
     share: float
     sent_bytes: int

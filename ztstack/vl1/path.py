@@ -30,6 +30,7 @@ class Path:
     """What is known about one way to a physical address; peers share it."""
 
     __slots__ = (
+        "bad_bytes_in",
         "bytes_in",
         "bytes_out",
         "key",
@@ -53,6 +54,8 @@ class Path:
         self.last_confirm = NEVER
         self.latency_ms: int | None = None
         self.bytes_in = 0
+        self.bad_bytes_in = 0
+        """About how much of that was not authentic: damaged on the way, or forged."""
         self.bytes_out = 0
         self.mtu = 0
         """How long datagrams here may be, if that is not left to the physical network."""

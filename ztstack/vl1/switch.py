@@ -351,6 +351,7 @@ class Switch(Views):
     def _take(self, now: int, path: Path, peer: Peer, flags: int, opened: Opened) -> int:
         for _ in range(opened.refused):
             self._tracer.drop(Drop.BAD_MAC, "switch")
+            path.bad_bytes_in += opened.stride
         if peer.duplicates is not None:
             opened = self.ways.sift(now, peer, path, flags & HOPS_MASK, opened)
         if not opened.starts:
@@ -408,6 +409,7 @@ class Switch(Views):
         try:
             body = packet[ENVELOPE_OFFSET:] if trusted else open_packet(peer.keys, packet)
         except DecodeError:
+            path.bad_bytes_in += len(packet)
             self._tracer.drop(Drop.BAD_MAC, "switch")
             return
         if peer.duplicates is not None and not self.ways.is_new(

@@ -411,6 +411,14 @@ def test_the_best_is_what_its_owner_weighs() -> None:
     assert counts(bond, bond.shares(NOW, packets(1))) == [0, 1]
 
 
+def test_errors_count_as_much_as_their_owner_says() -> None:
+    clean = QualitySettings(max_errors=0.01, latency_weight=0.5, errors_weight=0.5, loss_weight=0.0)
+    for errors, expected in ((0.0, [1, 0]), (0.02, [0, 1])):
+        bond = bond_of(PolicySettings(BondPolicy.OFF, quality=clean))
+        bond.lanes[0].errors, bond.lanes[1].one_way_us = errors, 10_000.0
+        assert counts(bond, bond.shares(NOW, packets(1))) == expected
+
+
 @pytest.mark.parametrize(("preference", "ipv4"), [(46, True), (64, False), (4, True), (6, False)])
 def test_families_of_addresses(preference: int, ipv4: bool) -> None:
     links = {"eth0": LinkSettings(ip_preference=preference)}

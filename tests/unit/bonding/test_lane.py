@@ -301,3 +301,17 @@ def test_a_path_that_is_not_full_may_carry_more(wire: Wire) -> None:
         wire.path.bytes_out += 1000
     assert not wire.lane.is_measured
     assert wire.lane.rate == before
+
+
+def test_what_is_not_authentic_is_counted(wire: Wire) -> None:
+    for _ in range(30):
+        wire.path.bytes_in += 1000
+        wire.path.bad_bytes_in += 100
+        wire.lane.count_errors()
+    assert wire.lane.errors == pytest.approx(0.1, rel=0.01)
+    wire.lane.count_errors()
+    assert wire.lane.errors == pytest.approx(0.1, rel=0.01)
+    for _ in range(30):
+        wire.path.bytes_in += 1000
+        wire.lane.count_errors()
+    assert wire.lane.errors < 0.001
