@@ -352,13 +352,12 @@ class Switch(Views):
         for _ in range(opened.refused):
             self._tracer.drop(Drop.BAD_MAC, "switch")
             path.bad_bytes_in += opened.stride
-        if peer.duplicates is not None:
-            opened = self.ways.sift(now, peer, path, flags & HOPS_MASK, opened)
+        hops = flags & HOPS_MASK
+        opened = self.ways.sift(now, peer, path, hops, opened)
         if not opened.starts:
             return opened.consumed
         # A peer that speaks suite 3 understands it, even if its HELLO was lost.
         peer.protocol = max(peer.protocol, PROTOCOL_AES)
-        hops = flags & HOPS_MASK
         arena, starts, lengths = opened.arena, opened.starts, opened.lengths
         first, total = 0, len(starts)
         while first < total:
@@ -412,9 +411,7 @@ class Switch(Views):
             path.bad_bytes_in += len(packet)
             self._tracer.drop(Drop.BAD_MAC, "switch")
             return
-        if peer.duplicates is not None and not self.ways.is_new(
-            now, peer, path, header.hops, packet[:8]
-        ):
+        if not self.ways.is_new(now, peer, path, header.hops, packet[:8]):
             self._tracer.drop(Drop.DUPLICATE, "switch")
             return
         self._dispatch(now, path, peer, header.hops, header.packet_id, body)
