@@ -20,13 +20,22 @@ class Duplicates:
     As long as nothing can come twice, the last 4096 are kept aside and not compared.
     """
 
-    __slots__ = ("_is_needed", "_kept", "_kept_count", "_new", "_old", "count", "is_watching")
+    __slots__ = (
+        "_is_needed",
+        "_kept",
+        "_kept_aged",
+        "_kept_count",
+        "_new",
+        "_old",
+        "count",
+        "is_watching",
+    )
 
     def __init__(self) -> None:
         self._new: set[bytes] = set()
         self._old: set[bytes] = set()
         self._kept: deque[Sequence[bytes]] = deque()
-        self._kept_count = 0
+        self._kept_count = self._kept_aged = 0
         self._is_needed = False
         self.is_watching = False
         self.count = 0
@@ -36,14 +45,18 @@ class Duplicates:
         self._kept.append(packet_ids)
         self._kept_count += len(packet_ids)
         while self._kept_count - len(self._kept[0]) >= KEPT:
-            self._kept_count -= len(self._kept.popleft())
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._kept_count -= len(self._kept.popleft())
+        self._kept_aged = max(self._kept_aged - 1, 0)
 
     def watch(self) -> None:
         """Compare from now on, also with what was kept aside."""
         self._is_needed = self.is_watching = True
         while self._kept:
             self._new.update(self._kept.popleft())
-        self._kept_count = 0
+        self._kept_count = self._kept_aged = 0
 
     def is_new(self, packet_id: bytes) -> bool:
         """Tell whether an authentic packet came for the first time."""
@@ -70,6 +83,9 @@ class Duplicates:
     def age(self) -> None:
         """Forget what came before the last time this was called: copies come soon or never."""
         self._old, self._new = self._new, set()
+        for _ in range(self._kept_aged):
+            self._let_go()
+        self._kept_aged = len(self._kept)
         self.is_watching, self._is_needed = self._is_needed, False
 
 

@@ -77,3 +77,15 @@ def test_old_ones_are_forgotten() -> None:
     assert not seen.is_new(packet(1))
     seen.age()
     assert seen.is_new(packet(1))
+
+
+def test_what_is_kept_aside_is_forgotten_too() -> None:
+    seen = Duplicates()
+    seen.keep([packet(0), packet(1)])
+    seen.age()
+    seen.keep([packet(2)])
+    seen.age()
+    seen.watch()
+    assert seen.is_new(packet(0))
+    assert seen.is_new(packet(1))
+    assert not seen.is_new(packet(2))
