@@ -3,6 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SIMULATED := $(VENV)/simulated.log
+LINTED := $(VENV)/lint.log
+# Where tests of these kinds are, so that not all others are read for them.
+SLOW := tests/sim tests/fuzz tests/overlay tests/cli/test_moon.py tests/unit/crypto/test_identity_work.py
+LIVE := tests/interop tests/netns tests/e2e tests/conformance
 
 .PHONY: demo test lint bench setup clean
 
@@ -21,11 +25,15 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
-	$(BIN)/pytest -n auto --durations 15
+# One core is enough for what lint does; the tests have the other one.
+test: $(STAMP)
+	$(MAKE) lint > $(LINTED) 2>&1 & linted=$$!; \
+	$(BIN)/pytest -n auto --durations 15; tested=$$?; \
+	wait $$linted; linted=$$?; cat $(LINTED); \
+	test $$linted -eq 0 -a $$tested -eq 0
 	# Live tests mostly wait; what is simulated knows no time and fills the gaps.
-	nice -n 19 $(BIN)/pytest -n auto --patience 10 --durations 15 -m "sim or slow" > $(SIMULATED) 2>&1 & simulated=$$!; \
-	ZT_REQUIRE_PEERS=1 $(BIN)/pytest -n 2 --dist loadfile --durations 15 -m "interop or netns or e2e"; live=$$?; \
+	nice -n 19 $(BIN)/pytest -n auto --patience 10 --durations 15 -m "sim or slow" $(SLOW) > $(SIMULATED) 2>&1 & simulated=$$!; \
+	ZT_REQUIRE_PEERS=1 $(BIN)/pytest -n 2 --dist loadfile --durations 15 -m "interop or netns or e2e" $(LIVE); live=$$?; \
 	wait $$simulated; simulated=$$?; cat $(SIMULATED); \
 	test $$live -eq 0 -a $$simulated -eq 0
 

@@ -60,3 +60,23 @@ def test_units_have_tests() -> None:
     # Bonding and the simulation have no code yet; what stands on the shell is tested through whole
     # nodes in tests/aio.
     assert packages - tested <= {"bonding", "integrations", "sim", "sockets", "testing"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "marks"),
+    [("SLOW", ("sim", "slow")), ("LIVE", ("interop", "netns", "e2e"))],
+)
+def test_make_finds_every_test_of_a_kind(variable: str, marks: tuple[str, ...]) -> None:
+    """What is read for a kind of tests holds all files with its marks, and the folders named so."""
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    line = re.search(rf"^{variable} := (.*)$", makefile, re.MULTILINE)
+    assert line is not None
+    places = [ROOT / word for word in line[1].split()]
+    marked = re.compile(rf"mark\.({'|'.join(marks)})\b")
+    found = [
+        path
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if path.relative_to(ROOT).parts[1] in marks or marked.search(path.read_text("utf-8"))
+    ]
+    assert found
+    assert [path for path in found if not any(path.is_relative_to(p) for p in places)] == []
