@@ -131,14 +131,6 @@ class OverlayBackend(httpcore.AsyncNetworkBackend):
             stream.abort()
         self._open.clear()
 
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,
-        socket_options: Options | None = None,
-    ) -> OverlayConnection:
-        raise NotImplementedError
-
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 

@@ -7,10 +7,9 @@ import socket
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.support.cli import Zt, free_port, open_pipe, peer, receive_all
 from tests.support.os_engine import reset
+from tests.support.peers import missing
 from ztcli.exit_codes import ExitCode
 
 
@@ -116,7 +115,7 @@ def test_reader_of_the_output_goes_away(zt: Zt) -> None:
 
 def test_full_disk(zt: Zt) -> None:
     if not Path("/dev/full").exists():
-        pytest.skip("this system has no /dev/full")
+        missing("this system has no /dev/full")
     descriptor = os.open("/dev/full", os.O_WRONLY)
     with peer(lambda c: c.sendall(b"x" * 1000)) as port:
         code, stderr = zt.run(["call", "127.0.0.1", str(port), "--no-stdin"], 0, descriptor)
