@@ -56,7 +56,7 @@ class TcpDriver:
 
     def __init__(self, entropy: Entropy, send: SendSegment, frame_bytes: int = FRAME_BYTES) -> None:
         self.tracer = CountingTracer()
-        self.host = TcpHost(entropy, self.tracer, lambda _: True)
+        self.host = TcpHost(entropy, self.tracer, lambda _: True, [])
         self.loop = asyncio.get_running_loop()
         self._clock = clock_of(self.loop)
         self._send = send
@@ -112,7 +112,9 @@ class TcpDriver:
                     self._send(remote, b"".join((head[_IP_HEADER:], body)))
             if not runs:
                 break
-        for event in host.take_events():
+        events = host.events[:]
+        host.events.clear()
+        for event in events:
             sink = self._sinks.get(event.socket)
             if sink is not None:
                 sink.socket_event(event)

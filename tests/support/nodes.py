@@ -108,7 +108,7 @@ class NodeWorld:
             for place in list(self._places.values()):
                 self._collect(place)
             due = [p.node.next_timer() for p in self._places.values()]
-            nearest = min((at for at in due if at is not None), default=end + 1)
+            nearest = min(due, default=end + 1)
             if self._flying:
                 nearest = min(nearest, self._flying[0][0])
             if nearest > end:

@@ -128,8 +128,7 @@ class VirtualNetwork:
         while True:
             for host in list(self.hosts.values()):
                 self._collect(host)
-            due = [h.switch.next_timer() for h in self.hosts.values()]
-            nearest = min(d for d in due if d is not None)
+            nearest = min(h.switch.next_timer() for h in self.hosts.values())
             if self._flying:
                 nearest = min(nearest, self._flying[0][0])
             if nearest > end:

@@ -7,6 +7,7 @@ import itertools
 import random
 from collections.abc import Callable
 
+from tests.support.events import taken
 from tests.support.switches import SeededEntropy
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.frame import Burst, EtherType
@@ -32,7 +33,7 @@ class Side:
     def __init__(self, ip: bytes, seed: int) -> None:
         self.ip = ip
         self.tracer = ListTracer()
-        self.host = TcpHost(SeededEntropy(seed), self.tracer, lambda other: other == ip)
+        self.host = TcpHost(SeededEntropy(seed), self.tracer, lambda other: other == ip, [])
         self.host.set_mtu(START_US, MTU)
         self.events: list[Event] = []
 
@@ -126,7 +127,7 @@ class Pair:
             for side, other in ((self.a, self.b), (self.b, self.a)):
                 side.host.flush(self.now)
                 self._collect(side, other)
-                side.events += side.host.take_events()
+                side.events += taken(side.host.events)
             due = [side.host.next_timer() for side in (self.a, self.b)]
             nearest = min((at for at in due if at is not None), default=end + 1)
             if self._flying:

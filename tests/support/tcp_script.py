@@ -26,7 +26,7 @@ class Script:
 
     def __init__(self, seed: int = 3) -> None:
         self.now = START_US
-        self.host = TcpHost(SeededEntropy(seed), ListTracer(), lambda ip: ip == IP_B)
+        self.host = TcpHost(SeededEntropy(seed), ListTracer(), lambda ip: ip == IP_B, [])
         self.host.set_mtu(self.now, MTU)
         self.base = 0
         self.connection: Connection | None = None

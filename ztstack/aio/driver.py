@@ -18,6 +18,12 @@ from ztstack.node.events import Event
 from ztstack.node.node import Node
 
 EARLIEST_TIMER_S: Final = 0.001
+AWAKE_US: Final = 600
+"""How long an answer to a small datagram is waited for awake, while answers come so soon.
+
+To sleep and to be woken costs more than half of such an exchange, mostly in cold caches.
+"""
+SMALL_BYTES: Final = 512
 LAST_WORDS: Final = 3
 LAST_WORDS_S: Final = 0.005
 _FOREVER: Final = 1 << 62
@@ -46,6 +52,9 @@ class Driver:
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = _FOREVER
+        # When a small datagram left to which nothing came yet, and how it was before.
+        self._asked_at: int | None = None
+        self._is_awake = self._is_lively = False
 
     @property
     def node(self) -> Node:
@@ -115,17 +124,23 @@ class Driver:
         ends: Sequence[int] = (),
     ) -> None:
         now = self.now()
+        if self._asked_at is not None:
+            self._is_lively = len(view) <= SMALL_BYTES and now - self._asked_at < AWAKE_US
+            self._asked_at = None
         if self.relay is not None and number != ALL_SOCKETS:
             self.relay.client.heard(now, remote, step)
-        self.node.receive_train(now, number, remote, view, step, ends)
+        assert self._node is not None
+        self._node.receive_train(now, number, remote, view, step, ends)
 
     def drained(self) -> None:
         """End a wake-up: who waits for what arrived is woken first.
 
         What they answer then bears the acknowledgement, and leaves in the same turn of the loop.
         """
-        self.node.settle(self.now())
-        events = self.node.take_events()
+        node = self._node
+        assert node is not None
+        node.settle(self.now())
+        events = node.take_events()
         if not events:
             self._pump()
             return
@@ -148,6 +163,11 @@ class Driver:
         if not self.udp.is_blocked:
             datagrams, more = node.take_datagrams(now)
             self._send(now, datagrams)
+            if len(datagrams) == 1 and len(datagrams[0].data) <= SMALL_BYTES:
+                self._asked_at = now
+                if self._is_lively and not self._is_awake:
+                    self._is_awake = True
+                    self.loop.call_soon(self._stay_awake)
         if self.relay is not None:
             self.relay.client.handle_timer(now)
             self.relay.flush()
@@ -156,6 +176,14 @@ class Driver:
         if more and not self.udp.is_blocked:
             self.pump_soon()
         self._rearm(now)
+
+    def _stay_awake(self) -> None:
+        """Keep the loop from sleeping as long as the answer may come at once."""
+        asked_at = self._asked_at
+        if asked_at is not None and self._node is not None and self.now() - asked_at < AWAKE_US:
+            self.loop.call_soon(self._stay_awake)
+        else:
+            self._is_awake = False
 
     def _send(self, now: int, datagrams: list[Datagram]) -> None:
         relay = self.relay
@@ -172,9 +200,9 @@ class Driver:
             return
         due = self._node.next_timer()
         if self.relay is not None:
-            due = earliest(due, self.relay.client.next_timer())
+            due = earliest(due, self.relay.client.next_timer()) or due
         # A timer that fires too early does nothing, so it is moved only when it must be earlier.
-        if due is None or due >= self._timer_at:
+        if due >= self._timer_at:
             return
         if self._timer is not None:
             self._timer.cancel()

@@ -220,9 +220,9 @@ class UdpSockets:
 
     def _pass_pile(self, sock: UdpSocket, name: tuple[str, int] | None, ends: list[int]) -> None:
         assert name is not None
-        remote, view = self._endpoint(name), self._view[: ends[-1]]
+        view = self._view[: ends[-1]]
         more = ends if len(ends) > 1 else ()
-        self._pass(sock, remote, view, ends[0], more)
+        self._pass(sock, self._endpoint(name), view, ends[0], more)
 
     def _pass(
         self,
@@ -261,11 +261,9 @@ class UdpSockets:
         return known
 
     def _name(self, remote: Endpoint) -> tuple[str, int]:
-        name = self._names.get(remote)
-        if name is None:
-            if len(self._names) >= _NAMES_LIMIT:
-                self._names.clear()
-            name = self._names[remote] = (remote.host, remote.port)
+        if len(self._names) >= _NAMES_LIMIT:
+            self._names.clear()
+        name = self._names[remote] = (remote.host, remote.port)
         return name
 
     def send(self, datagram: Datagram) -> None:
@@ -306,7 +304,7 @@ class UdpSockets:
     def _send(self, sock: UdpSocket, datagram: Datagram) -> bool:
         """Return False if the socket's buffer is full."""
         data, segment = datagram.data, datagram.segment
-        name = self._name(datagram.remote)
+        name = self._names.get(datagram.remote) or self._name(datagram.remote)
         self.sent += 1
         if datagram.ttl:
             return self._send_with_ttl(sock, datagram, name)

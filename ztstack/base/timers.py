@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
@@ -11,31 +11,25 @@ MILLISECOND = 1_000
 SECOND = 1_000_000
 
 
-class Timers(Generic[K]):
+class Timers(dict[K, int]):
     """A small table of named deadlines, in microseconds."""
 
-    __slots__ = ("_due",)
-
-    def __init__(self) -> None:
-        self._due: dict[K, int] = {}
+    __slots__ = ()
 
     def set(self, key: K, at: int) -> None:
-        self._due[key] = at
+        self[key] = at
 
     def stop(self, key: K) -> None:
-        self._due.pop(key, None)
-
-    def get(self, key: K) -> int | None:
-        return self._due.get(key)
+        self.pop(key, None)
 
     def next_at(self) -> int | None:
-        return min(self._due.values(), default=None)
+        return min(self.values()) if self else None
 
     def take_expired(self, now: int) -> list[K]:
         """Remove and return the keys that are due, earliest first."""
-        due = sorted((at, n, key) for n, (key, at) in enumerate(self._due.items()) if at <= now)
+        due = sorted((at, n, key) for n, (key, at) in enumerate(self.items()) if at <= now)
         for _, _, key in due:
-            del self._due[key]
+            del self[key]
         return [key for _, _, key in due]
 
 

@@ -147,7 +147,8 @@ class Departure:
         if mac is None:
             self.neighbors.park(hop, run.packets)
             return None
-        return FrameBatch(mac, _ethertype(destination), run.packets)
+        ethertype = EtherType.IPV4 if len(destination) == 4 else EtherType.IPV6
+        return FrameBatch(mac, ethertype, run.packets)
 
     def _route(self, now: int, destination: bytes, packets: list[Packet]) -> None:
         if self.addresses.is_local(destination):
@@ -251,7 +252,7 @@ class Departure:
 
     @property
     def has_output(self) -> bool:
-        return bool(self._queue or self._local) or self.neighbors.has_output
+        return bool(self._queue or self._local or self.neighbors.out)
 
     def take_frames(self, limit: int) -> list[FrameBatch]:
         """Return questions to neighbours, and queued packets until there are `limit`."""

@@ -13,7 +13,7 @@ class Readable(NamedTuple):
 
 
 class Writable(NamedTuple):
-    """The send buffer has room again, or the peer acknowledged our FIN."""
+    """The send buffer has room again for what it refused, or the peer acknowledged our FIN."""
 
     socket: Hashable
 
@@ -42,6 +42,12 @@ class Accepted(NamedTuple):
     socket: Hashable
 
 
+class GroupsChanged(NamedTuple):
+    """A UDP socket joined or left a group: other groups must be heard."""
+
+    socket: Hashable
+
+
 class Pong(NamedTuple):
     """The answer to an echo request."""
 
@@ -55,4 +61,4 @@ class Pong(NamedTuple):
         return self.identifier
 
 
-Event = Readable | Writable | Established | Refused | Ended | Accepted | Pong
+Event = Readable | Writable | Established | Refused | Ended | Accepted | GroupsChanged | Pong

@@ -45,13 +45,13 @@ class _Asked(NamedTuple):
 
 
 class EchoSocket:
-    """Remembers whom we pinged, and answers who pings us."""
+    """Remembers whom we pinged, and answers who pings us; replies go to `events`."""
 
-    def __init__(self, tracer: Tracer) -> None:
+    def __init__(self, tracer: Tracer, events: list[Event]) -> None:
         self._tracer = tracer
         self._waiting: BoundedMap[_Asked, int] = BoundedMap(MAX_WAITING)
         self._bucket = TokenBucket(REPLIES_PER_SECOND, REPLIES_AT_ONCE)
-        self._events: list[Event] = []
+        self.events = events
 
     def request(
         self, now: int, source: bytes, ip: bytes, identity: tuple[int, int], data: bytes
@@ -88,16 +88,8 @@ class EchoSocket:
         if asked is None or now - asked > WAIT_US:
             self._tracer.drop(Drop.UNEXPECTED_REPLY, "icmp")
             return
-        self._events.append(Pong(ip, identifier, sequence, data))
+        self.events.append(Pong(ip, identifier, sequence, data))
 
     def is_waiting_for(self, ip: bytes) -> bool:
         """Tell whether an echo request to `ip` was not answered yet."""
         return any(asked.ip == ip for asked in self._waiting)
-
-    @property
-    def has_events(self) -> bool:
-        return bool(self._events)
-
-    def take_events(self) -> list[Event]:
-        events, self._events = self._events, []
-        return events

@@ -13,7 +13,6 @@ from ztstack.base.entropy import Entropy
 from ztstack.base.errors import Drop, InvalidConfig, TooLong, Unreachable
 from ztstack.base.frame import Burst, EtherType, Frame, FrameBatch
 from ztstack.base.mac import Mac, MulticastGroup
-from ztstack.base.timers import earliest
 from ztstack.base.trace import Tracer
 from ztstack.ip import icmp_errors
 from ztstack.ip.addresses import ANY4
@@ -45,12 +44,13 @@ class Interface:
         self._departure = Departure(mac, mtu, entropy, tracer)
         self.mtu = self._departure.mtu
         """What may arrive; nobody but `set_mtu` changes it."""
-        self._tcp = TcpHost(entropy, tracer, self._is_local)
+        self._events: list[Event] = []
+        self._tcp = TcpHost(entropy, tracer, self._is_local, self._events)
         self._tcp_mtu = self._departure.mtu
         self._tcp.set_mtu(now, self._tcp_mtu)
         self._ports = EphemeralPorts(entropy)
-        self._udp = UdpTable(entropy, tracer)
-        self._echo = EchoSocket(tracer)
+        self._udp = UdpTable(entropy, tracer, self._events)
+        self._echo = EchoSocket(tracer, self._events)
         self._arrival = Arrival(mac, self._departure, self._tcp, self._udp, self._echo, tracer)
         # When packets to ourselves wait for another turn: the time of the last one.
         self._again: int | None = None
@@ -197,12 +197,15 @@ class Interface:
             self._again = None
 
     def next_timer(self) -> int | None:
-        return earliest(
-            self._tcp.next_timer(),
+        first = self._tcp.next_timer()
+        for at in (
             self._departure.neighbors.next_timer(),
             self._arrival.reassembly.next_timer(),
             self._again,
-        )
+        ):
+            if at is not None and (first is None or at < first):
+                first = at
+        return first
 
     def _fail(self, now: int, packets: list[tuple[bytes, bytes | memoryview]]) -> None:
         """Tell each socket once that nobody answers for the next hop of its packets."""
@@ -231,24 +234,29 @@ class Interface:
         """
         batches: list[FrameBatch] = []
         room = limit_packets
+        departure = self._departure
         for _ in range(LOCAL_ROUNDS):
-            # Neither TCP nor the others can take all the room.
-            share = max(1, room // 2) if self._tcp.has_output else room
-            for batch in self._departure.take_frames(share):
-                room -= len(batch.packets)
-                batches.append(batch)
-            if room > 0 and self._tcp.has_output:
+            tcp_waits = self._tcp.has_output
+            if departure.has_output:
+                # Neither TCP nor the others can take all the room.
+                for batch in departure.take_frames(max(1, room // 2) if tcp_waits else room):
+                    room -= len(batch.packets)
+                    batches.append(batch)
+            if tcp_waits and room > 0:
                 for run in self._tcp.take_packets(now, room):
-                    routed = self._departure.send_run(now, run)
+                    routed = departure.send_run(now, run)
                     if routed is not None:
                         room -= len(routed.packets)
                         batches.append(routed)
+            if not departure.has_output:
+                # Questions about neighbours of which a run was parked would go out at once.
+                break
             if not self._deliver_local(now) or room <= 0:
+                batches.extend(departure.neighbors.take_frames())
                 break
         else:
             self._again = now
-        # Questions about neighbours of which a run was parked go out at once.
-        batches.extend(self._departure.neighbors.take_frames())
+            batches.extend(departure.neighbors.take_frames())
         return batches
 
     def _deliver_local(self, now: int) -> bool:
@@ -261,12 +269,10 @@ class Interface:
 
     @property
     def has_events(self) -> bool:
-        return self._tcp.has_events or self._udp.has_events or self._echo.has_events
+        return bool(self._events)
 
     def take_events(self) -> list[Event]:
-        events = self._tcp.take_events()
-        if self._udp.has_events:
-            events += self._udp.take_events()
-        if self._echo.has_events:
-            events += self._echo.take_events()
+        # The sockets share this list, so it is emptied and not replaced.
+        events = self._events[:]
+        self._events.clear()
         return events

@@ -81,7 +81,7 @@ class Neighbors:
         self._tracer = tracer
         self._table: BoundedMap[bytes, _Neighbor] = BoundedMap(MAX_NEIGHBORS)
         self._timers: Timers[bytes] = Timers()
-        self._out: list[FrameBatch] = []
+        self.out: list[FrameBatch] = []
         self._unresolved: list[Unresolved] = []
 
     # Asking.
@@ -146,7 +146,7 @@ class Neighbors:
         neighbor.asks = 0
         self._timers.stop(ip)
         if neighbor.pending:
-            self._out.append(FrameBatch(mac, _ethertype(ip), neighbor.pending))
+            self.out.append(FrameBatch(mac, _ethertype(ip), neighbor.pending))
             neighbor.pending, neighbor.pending_bytes = [], 0
 
     # Time.
@@ -172,13 +172,9 @@ class Neighbors:
 
     # Outputs.
 
-    @property
-    def has_output(self) -> bool:
-        return bool(self._out)
-
     def take_frames(self) -> list[FrameBatch]:
         """Return questions, and packets whose neighbour answered."""
-        out, self._out = self._out, []
+        out, self.out = self.out, []
         return out
 
     def take_unresolved(self) -> list[Unresolved]:
@@ -209,7 +205,7 @@ class Neighbors:
         w = Writer()
         arp.ArpPacket(arp.REQUEST, self._mac, source, Mac(0), ip).encode(w)
         mac = BROADCAST if known is None else known
-        self._out.append(FrameBatch(mac, EtherType.ARP, [(w.getvalue(), b"")]))
+        self.out.append(FrameBatch(mac, EtherType.ARP, [(w.getvalue(), b"")]))
 
     def _ask_ndp(self, source: bytes, ip: bytes, known: Mac | None) -> None:
         destination = solicited_node(ip) if known is None else ip
@@ -217,7 +213,7 @@ class Neighbors:
         w = Writer()
         icmpv6.Solicitation(ip, self._mac).message().encode(w, source, destination)
         packet = Ipv6Packet(source, destination, ICMPV6, w.getvalue(), icmpv6.NDP_HOP_LIMIT)
-        self._out.append(FrameBatch(mac, EtherType.IPV6, [(packet.header(), packet.payload)]))
+        self.out.append(FrameBatch(mac, EtherType.IPV6, [(packet.header(), packet.payload)]))
 
 
 def _ethertype(ip: bytes) -> EtherType:

@@ -90,6 +90,8 @@ class Reassembly:
         return found
 
     def next_timer(self) -> int | None:
+        if not len(self._partials):
+            return None
         # Entries are never set again, so the first is the oldest.
         for key in self._partials:
             partial = self._partials.get(key)

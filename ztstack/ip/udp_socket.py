@@ -11,7 +11,7 @@ from ztstack.base.errors import Closed, Drop, InvalidConfig, PortInUse
 from ztstack.base.mac import MulticastGroup
 from ztstack.base.trace import Tracer
 from ztstack.ip.addresses import ANY4, is_multicast, multicast_mac, overlaps
-from ztstack.ip.events import Event, Readable
+from ztstack.ip.events import Event, GroupsChanged, Readable
 from ztstack.ip.ports import choose_port
 
 MAX_QUEUED: Final = 256
@@ -63,14 +63,14 @@ class UdpSocket:
         if len(self.groups | {ip}) > MAX_GROUPS:
             raise InvalidConfig(f"{MAX_GROUPS} groups are the most for one socket")
         self.groups |= {ip}
-        self._table.groups_changed()
+        self._table.groups_changed(self)
 
     def leave_group(self, ip: bytes) -> None:
         """Hear it no more; InvalidConfig if it was not joined."""
         if ip not in self.groups:
             raise InvalidConfig("the group was not joined")
         self.groups -= {ip}
-        self._table.groups_changed()
+        self._table.groups_changed(self)
 
     def take_error(self) -> Exception | None:
         """Return, once, what ICMP or a silent neighbour said about an earlier `send`."""
@@ -104,14 +104,14 @@ class UdpSocket:
 
 
 class UdpTable:
-    """The UDP sockets of one interface by port."""
+    """The UDP sockets of one interface by port; what they have to tell goes to `events`."""
 
-    def __init__(self, entropy: Entropy, tracer: Tracer) -> None:
+    def __init__(self, entropy: Entropy, tracer: Tracer, events: list[Event]) -> None:
         self._entropy = entropy
         self._tracer = tracer
         self._sockets: dict[int, dict[bytes | None, UdpSocket]] = {}
         self._joined: frozenset[bytes] = frozenset()
-        self._events: list[Event] = []
+        self.events = events
         self.groups: frozenset[MulticastGroup] = frozenset()
 
     def bind(self, sender: UdpSender, ip: bytes | None, port: int) -> UdpSocket:
@@ -132,13 +132,14 @@ class UdpTable:
         if not bound:
             self._sockets.pop(sock.port, None)
         if sock.groups:
-            self.groups_changed()
+            self.groups_changed(sock)
 
-    def groups_changed(self) -> None:
+    def groups_changed(self, by: UdpSocket) -> None:
         """Find out anew what is to be heard for the sockets together."""
         bound = (sock for one in self._sockets.values() for sock in one.values())
         self._joined = frozenset(ip for sock in bound for ip in sock.groups)
         self.groups = frozenset(MulticastGroup(multicast_mac(ip)) for ip in self._joined)
+        self.events.append(GroupsChanged(by))
 
     def is_joined(self, ip: bytes) -> bool:
         return ip in self._joined
@@ -174,7 +175,7 @@ class UdpTable:
         was_empty = sock.is_empty
         if sock.deliver(data, remote, local.ip):
             if was_empty:
-                self._events.append(Readable(sock))
+                self.events.append(Readable(sock))
         else:
             self._tracer.drop(Drop.QUEUE_FULL, "udp")
 
@@ -182,12 +183,4 @@ class UdpTable:
         sock = self.find(local.ip, local.port)
         if sock is not None:
             sock.fail(error)
-            self._events.append(Readable(sock))
-
-    @property
-    def has_events(self) -> bool:
-        return bool(self._events)
-
-    def take_events(self) -> list[Event]:
-        events, self._events = self._events, []
-        return events
+            self.events.append(Readable(sock))

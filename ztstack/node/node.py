@@ -14,13 +14,13 @@ from ztstack.base.entropy import Entropy
 from ztstack.base.errors import DecodeError, Drop, NotJoined
 from ztstack.base.frame import Burst
 from ztstack.base.network_id import NetworkId
-from ztstack.base.timers import earliest
 from ztstack.base.trace import Tracer
 from ztstack.bonding.bond import Locator
 from ztstack.bonding.bonds import Bonds
 from ztstack.bonding.settings import BondSettings
 from ztstack.controller.controller import Controller, SendConfig, SendError, SendRevocation
 from ztstack.crypto.identity import Identity
+from ztstack.ip.events import GroupsChanged
 from ztstack.ip.interface import Interface
 from ztstack.node.events import (
     Event,
@@ -83,6 +83,7 @@ class Node:
         self._entropy = entropy
         self.switch = Switch(now, identity, planet, entropy, tracer, policy)
         self.members: dict[NetworkId, Member] = {}
+        self._packed: dict[bytes, Member] = {}
         self.controller: Controller | None = None
         self.multicast_store: MulticastStore | None = None
         self.bonds: Bonds | None = None
@@ -111,7 +112,8 @@ class Node:
             now, network_id, self.identity, self.switch, self._entropy, self.tracer, cached
         )
         interface = Interface(now, network.mac, DEFAULT_MTU, self._entropy, self.tracer)
-        self.members[network_id] = Member(network, interface, settings)
+        member = Member(network, interface, settings)
+        self.members[network_id] = self._packed[network_id.packed] = member
         if network.config is not None:
             self._configure(now, network_id, network.config)
         self._turn(now)
@@ -125,6 +127,7 @@ class Node:
         del now
         member = self.members.pop(network_id, None)
         if member is not None:
+            del self._packed[network_id.packed]
             member.network.leave()
             self._refresh_switch()
 
@@ -172,14 +175,18 @@ class Node:
             self.controller.handle_timer(now)
         self._turn(now)
 
-    def next_timer(self) -> int | None:
-        deadlines = [self.switch.next_timer()]
+    def next_timer(self) -> int:
+        first = self.switch.next_timer()
         for member in self.members.values():
-            deadlines.append(member.network.next_timer())
-            deadlines.append(member.interface.next_timer())
+            for machine in (member.network, member.interface):
+                at = machine.next_timer()
+                if at is not None and at < first:
+                    first = at
         if self.controller is not None:
-            deadlines.append(self.controller.next_timer())
-        return earliest(*deadlines)
+            at = self.controller.next_timer()
+            if at is not None and at < first:
+                first = at
+        return first
 
     # Outputs.
 
@@ -200,8 +207,6 @@ class Node:
         self._turn(now)
         more = sent = False
         for member in list(self.members.values()):
-            if not member.interface.has_output:
-                continue
             batches = member.interface.take_frames(now, BURST_PACKETS)
             for batch in batches:
                 if self.tap is not None:
@@ -234,8 +239,10 @@ class Node:
                 for verb, packet_id, payload in local:
                     self._receive_own(now, verb, packet_id, payload)
             for member in tuple(self.members.values()):
-                self._drain_network(now, member)
-                self._drain_interface(now, member)
+                if member.network.has_output:
+                    self._drain_network(now, member)
+                if member.interface.has_events:
+                    self._drain_interface(now, member)
             if self.controller is not None:
                 self._drain_controller(now, self.controller)
             for event in switch.take_events():
@@ -246,10 +253,7 @@ class Node:
         if self.switch.has_news or self._local:
             return True
         for member in self.members.values():
-            network, interface = member.network, member.interface
-            if network.has_output or interface.has_events:
-                return True
-            if interface.groups() is not network.groups and interface.groups() != network.groups:
+            if member.network.has_output or member.interface.has_events:
                 return True
         return self.controller is not None and self.controller.has_output
 
@@ -272,7 +276,7 @@ class Node:
 
     def _receive_bursts(self, now: int, inbound: InboundBurst, bursts: list[Burst]) -> None:
         prefix = inbound.prefix
-        member = self.members.get(NetworkId(int.from_bytes(prefix[1:9], "big")))
+        member = self._packed.get(prefix[1:9])
         if member is None:
             self.tracer.drop(Drop.NOT_JOINED, "node")
             return
@@ -472,12 +476,12 @@ class Node:
         self._send(now, reply.source, Verb.ERROR, w.getvalue(), z=False)
 
     def _drain_interface(self, now: int, member: Member) -> None:
-        network_id = member.network.network_id
-        for event in member.interface.take_events():
-            self._events.append(Socket(network_id, event))
-        groups = member.interface.groups()
-        if groups is not member.network.groups and groups != member.network.groups:
-            member.network.set_groups(now, groups)
+        network, interface = member.network, member.interface
+        for event in interface.take_events():
+            if isinstance(event, GroupsChanged):
+                network.set_groups(now, interface.groups())
+            else:
+                self._events.append(Socket(network.network_id, event))
 
     def _drain_controller(
         self, now: int, controller: Controller, inbound: Inbound | None = None
@@ -527,6 +531,7 @@ class Node:
         longest = min(config.mtu, LONGEST_PACKET)
         interface.set_mtu(now, config.mtu, even_packet(longest), longest)
         interface.set_addresses(now, list(member.addresses))
+        member.network.set_groups(now, interface.groups())
         interface.set_routes(
             now, [(route.target_ip, route.bits, route.via) for route in member.routes]
         )

@@ -303,10 +303,7 @@ class Host:
             self.pump()
 
     def _rearm(self, node: Node) -> None:
-        due = node.next_timer()
-        if due is None:
-            return
-        at = max(self.clock.true(due), self.network.now)
+        at = max(self.clock.true(node.next_timer()), self.network.now)
         if self._wake_at is None or at < self._wake_at:
             self._wake_at = at
             self.network.at(at, self._woken)

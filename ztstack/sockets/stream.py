@@ -75,13 +75,13 @@ class Stream:
         Raises ConnectReset, or TimeoutError if the peer vanished. What arrived before is
         delivered first.
         """
-        connection = self._connection
+        connection, driver = self._connection, self._service.driver
         while True:
             self._check_open()
-            views = connection.read(self._service.driver.now(), limit)
+            views = connection.read(driver.now(), limit)
             if views:
                 self.bytes_received += sum(map(len, views))
-                self._service.driver.pump_soon()  # The window may have opened.
+                driver.pump_soon()  # The window may have opened.
                 return views
             if connection.at_eof:
                 return []

@@ -136,7 +136,7 @@ class KeepAlive:
         return self._started + FIRST_HELLOS_US[self._first]
 
     def next_timer(self) -> int:
-        due = min(self._tick_at, self._watch_at)
+        due = min(self._watch_at, self._tick_at)
         if self._first < len(FIRST_HELLOS_US):
             return min(self._first_at(), due)
         return due

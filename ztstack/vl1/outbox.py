@@ -82,7 +82,8 @@ class Outbox:
     def put(self, now: int, path: Path, data: bytes, segment: int = 0) -> None:
         path.last_out = now
         path.bytes_out += len(data)
-        self.put_raw(Datagram(path.key.socket, path.key.remote, data, segment))
+        socket, remote = path.key
+        self.put_raw(Datagram(socket, remote, data, segment))
 
     def put_raw(self, datagram: Datagram) -> None:
         if len(self._out) >= OUTBOX_LIMIT:
@@ -228,14 +229,11 @@ class Outbox:
                 self.send_on(now, peer, path, verb, payload, compress=False)
             return True
         # Copies have to be cut alike: the id and the mark of fragments are authentic.
-        mtu = (
-            min(mtu, *(self._physical(peer, other)[0] for other in paths[1:]))
-            if (len(paths) > 1)
-            else mtu
-        )
+        if len(paths) > 1:
+            mtu = min(mtu, *(self._physical(peer, other)[0] for other in paths[1:]))
         self._sealer.use_mtu(mtu)
         try:
-            keys = peer.keys.aes
+            keys = peer.aes or peer.keys.aes
         except DecodeError:
             self._tracer.drop(Drop.BAD_IDENTITY, "outbox")
             return True

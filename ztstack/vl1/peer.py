@@ -8,6 +8,7 @@ from ztstack.base.codec import Reader, Writer
 from ztstack.base.endpoint import Endpoint, decode_endpoint, encode_endpoint
 from ztstack.base.errors import DecodeError
 from ztstack.base.timers import SECOND
+from ztstack.crypto.aes_gmac_siv import AesGmacSiv
 from ztstack.crypto.identity import Identity
 from ztstack.vl1.armor import PeerKeys
 from ztstack.vl1.duplicates import Duplicates
@@ -77,6 +78,7 @@ class Peer:
         "_whois_last",
         "address",
         "addresses_out",
+        "aes",
         "cached",
         "clock_ahead_ms",
         "created",
@@ -100,6 +102,8 @@ class Peer:
     def __init__(self, now: int, me: Identity, identity: Identity) -> None:
         self._me = me
         self._keys: PeerKeys | None = None
+        # Those for suite 3, for who has them already.
+        self.aes: AesGmacSiv | None = None
         self.identity = identity
         self.address = identity.address
         self.addresses_out = identity.address.packed + me.address.packed

@@ -11,7 +11,7 @@ from ztstack.base.datagram import Datagram
 from ztstack.base.endpoint import Endpoint, Scope
 from ztstack.base.entropy import Entropy
 from ztstack.base.errors import DecodeError, Drop
-from ztstack.base.timers import SECOND, earliest
+from ztstack.base.timers import SECOND
 from ztstack.base.trace import Tracer
 from ztstack.crypto.aes_gmac_siv import AesGmacSiv
 from ztstack.crypto.identity import Identity
@@ -86,6 +86,7 @@ class Switch(Views):
         self._keepalive = KeepAlive(
             now, self._topology, self._hello, self._contact, self._whois, entropy, self._events
         )
+        self._timed = self.ways, self._keepalive, self._contact, self._whois
         self._me = identity.address.packed
         self._housekeeping_at = now + HOUSEKEEPING_US
         self._handlers: dict[int, Callable[[int, Peer, Inbound], None]] = {
@@ -203,7 +204,8 @@ class Switch(Views):
 
     def _seek(self, now: int, peer: Peer) -> None:
         self._contact.seek(now, peer)
-        self._hints.try_for(now, peer)
+        if self._topology.physical.hints:
+            self._hints.try_for(now, peer)
 
     def reply_ok(
         self, now: int, inbound: Inbound, body: bytes, in_re_verb: int | None = None
@@ -311,9 +313,8 @@ class Switch(Views):
             self._receive_pile(now, path, view, ends)
             return
         while at < size and may_open(view[at:], step) and view[at + 8 : at + 13] == self._me:
-            source = Address(int.from_bytes(view[at + 13 : at + 18], "big"))
-            peer = self._topology.peers.get(source)
-            keys = self._keys(peer) if peer is not None else None
+            peer = self._peer_at(view, at)
+            keys = (peer.aes or self._keys(peer)) if peer is not None else None
             if peer is None or keys is None:
                 break
             opened = open_train(keys, view[at:], step)
@@ -330,9 +331,8 @@ class Switch(Views):
         while index < len(ends):
             step, taken = ends[index] - at, 0
             if may_open(view[at:], step) and view[at + 8 : at + 13] == self._me:
-                source = Address(int.from_bytes(view[at + 13 : at + 18], "big"))
-                peer = self._topology.peers.get(source)
-                keys = self._keys(peer) if peer is not None else None
+                peer = self._peer_at(view, at)
+                keys = (peer.aes or self._keys(peer)) if peer is not None else None
                 if peer is not None and keys is not None:
                     opened = open_pile(keys, view, ends, index)
                     taken = self._take(now, path, peer, view[at + FLAGS_OFFSET], opened)
@@ -341,12 +341,15 @@ class Switch(Views):
             index += taken or 1
             at = ends[index - 1]
 
+    def _peer_at(self, view: memoryview, at: int) -> Peer | None:
+        return self._topology.peers.get(Address(int.from_bytes(view[at + 13 : at + 18], "big")))
+
     def _keys(self, peer: Peer) -> AesGmacSiv | None:
         try:
-            return peer.keys.aes
+            peer.aes = peer.keys.aes
         except DecodeError:
             self._tracer.drop(Drop.BAD_IDENTITY, "switch")
-            return None
+        return peer.aes
 
     def _take(self, now: int, path: Path, peer: Peer, flags: int, opened: Opened) -> int:
         for _ in range(opened.refused):
@@ -530,7 +533,8 @@ class Switch(Views):
     ) -> None:
         had_path = bool(peer.entries)
         self._contact.received(now, peer, key, hops, verb, trusted=trusted)
-        self.ways.attend(now, peer)
+        if self._topology.chooser is not None:
+            self.ways.attend(now, peer)
         if self._topology.is_upstream(peer.address):
             self._keepalive.heard(peer)
             if not had_path and peer.entries:
@@ -571,9 +575,11 @@ class Switch(Views):
             self._surface.clean(now)
             self._outbox.clean(now)
 
-    def next_timer(self) -> int | None:
-        parts = self.ways, self._keepalive, self._contact, self._whois
-        return earliest(self._housekeeping_at, *[part.next_timer() for part in parts])
+    def next_timer(self) -> int:
+        first = self._housekeeping_at
+        for part in self._timed:
+            first = min(first, part.next_timer() or first)
+        return first
 
     # Outputs.
 

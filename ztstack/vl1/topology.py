@@ -42,7 +42,8 @@ class Topology:
         self.physical = PhysicalPolicy()
         self.worlds = Worlds(planet)
         self.peers: dict[Address, Peer] = {}
-        self.paths: dict[PathKey, Path] = {}
+        # By what equals a PathKey, and is made sooner.
+        self.paths: dict[tuple[int, Endpoint], Path] = {}
         self.roots: dict[Address, Root] = {}
         self.am_upstream = False
         self.chooser: PathChooser | None = None
@@ -179,9 +180,9 @@ class Topology:
     # Paths.
 
     def path(self, socket: int, remote: Endpoint) -> Path:
-        key = PathKey(socket, remote)
-        path = self.paths.get(key)
+        path = self.paths.get((socket, remote))
         if path is None:
+            key = PathKey(socket, remote)
             if len(self.paths) >= PATHS_LIMIT:
                 self._drop_paths()
             path = self.paths[key] = Path(key)
@@ -195,7 +196,7 @@ class Topology:
         kept = others[len(others) // 2 :] if len(used) < PATHS_LIMIT // 2 else []
         self.paths = used | {path.key: path for path in kept}
 
-    def _used_paths(self) -> dict[PathKey, Path]:
+    def _used_paths(self) -> dict[tuple[int, Endpoint], Path]:
         return {e.path.key: e.path for peer in self.peers.values() for e in peer.entries}
 
     def route(self, now: int, peer: Peer) -> Path | None:

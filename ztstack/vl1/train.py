@@ -180,6 +180,12 @@ def _marks_at(parts: int, step: int) -> struct.Struct:
 
 def burst_of(opened: Opened, first: int, last: int) -> Burst:
     """Return the rows `first` to `last` (exclusive) as a burst of Ethernet payloads."""
+    if last == first + 1:
+        rows, lengths = (
+            [opened.starts[first] + PREFIX_BYTES],
+            [opened.lengths[first] - PREFIX_BYTES],
+        )
+        return Burst(opened.arena, opened.stride, rows, lengths)
     return Burst(
         opened.arena,
         opened.stride,
@@ -197,7 +203,7 @@ class Train(NamedTuple):
 
 def _marks(destination: bytes, parts: int) -> list[bytes]:
     """Return what stands behind the packet id in each part but the first."""
-    if not 1 < parts <= MAX_FRAGMENTS:
+    if parts > MAX_FRAGMENTS:
         return []
     return [destination + bytes((FRAGMENT_MARK, parts << 4 | n, 0)) for n in range(1, parts)]
 
@@ -254,7 +260,7 @@ class TrainSealer:
             if length != known:
                 known = length
                 parts, step = self._cut(length)
-                marks = _marks(addresses[:5], parts)
+                marks = _marks(addresses[:5], parts) if parts > 1 else []
             if parts > MAX_FRAGMENTS:
                 refused += 1
                 continue

@@ -151,6 +151,8 @@ class WhoisExchange:
                 self._ask(now, address)
 
     def next_timer(self) -> int | None:
+        if not self.is_waiting:
+            return None
         # The first was asked for before all others.
         asked = next((at + RETRY_US for at, _ in self._wanted.values()), None)
         if self._queue or self._held:

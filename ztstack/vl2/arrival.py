@@ -11,7 +11,7 @@ from ztstack.base.frame import Burst, Frame
 from ztstack.base.limits import RateGate
 from ztstack.base.mac import Mac, MulticastGroup
 from ztstack.base.timers import SECOND
-from ztstack.vl2.departure import Departure, send_copy
+from ztstack.vl2.departure import MEMBERS_KNOWN, Departure, send_copy
 from ztstack.vl2.events import BurstsIn, FrameIn, ReplyError, ReplyOk, Verdict
 from ztstack.vl2.multicast import Outgoing
 from ztstack.vl2.network_config import NetworkConfig
@@ -38,6 +38,7 @@ class Arrival:
     def __init__(self, state: NetworkState, departure: Departure) -> None:
         self._state = state
         self._departure = departure
+        self._macs: dict[Address, Mac] = {}
         self._complaints: RateGate[Address] = RateGate(COMPLAINT_US, COMPLAINT_NODES)
 
     # The gate.
@@ -90,15 +91,20 @@ class Arrival:
                 self._refuse_burst(now, source, ethertype, burst)
             return Verdict.IGNORED
         self.greet(now, source)
-        mac = Mac.of_node(source, state.network)
+        mac = self._macs.get(source)
+        if mac is None:
+            if len(self._macs) >= MEMBERS_KNOWN:
+                self._macs.clear()
+            mac = self._macs[source] = Mac.of_node(source, state.network)
         for burst in bursts:
             lengths = burst.lengths
             if lengths and not 0 < min(lengths) <= max(lengths) <= config.mtu:
                 self._keep(burst, [0 < length <= config.mtu for length in lengths])
             if not state.filter.accepts_all:
                 self._filter_burst(source, mac, ethertype, burst)
-        bursts = [burst for burst in bursts if burst.rows]
-        if bursts:
+        if len(bursts) > 1:
+            bursts = [burst for burst in bursts if burst.rows]
+        if bursts and bursts[0].rows:
             state.out.append(BurstsIn(mac, ethertype, bursts))
         return Verdict.TRUSTED
 

@@ -103,7 +103,7 @@ class ConfigFetch:
         self._started = now
         self._asked_at: int | None = None
         self._ask_at: int | None = now
-        self._out: list[Output] = []
+        self.out: list[Output] = []
 
     @property
     def status(self) -> NetworkStatus:
@@ -139,7 +139,7 @@ class ConfigFetch:
 
     def stop(self) -> None:
         self._ask_at = None
-        self._out.clear()
+        self.out.clear()
 
     def handle_timer(self, now: int) -> None:
         if self._ask_at is None or now < self._ask_at:
@@ -155,7 +155,7 @@ class ConfigFetch:
             revision=self._revision,
             timestamp=self._timestamp,
         ).encode(w)
-        self._out.append(
+        self.out.append(
             SendMessage(
                 self.network.controller, Verb.NETWORK_CONFIG_REQUEST, w.getvalue(), compress=True
             )
@@ -164,16 +164,12 @@ class ConfigFetch:
     def next_timer(self) -> int | None:
         return self._ask_at
 
-    @property
-    def has_output(self) -> bool:
-        return bool(self._out)
-
     def take_output(self) -> list[Output]:
-        out, self._out = self._out, []
+        out, self.out = self.out, []
         return out
 
     def _note(self, before: NetworkStatus, detail: str) -> None:
         if self.status is before and self.detail == detail:
             return
         self.detail = detail
-        self._out.append(StatusChanged(self.status, detail))
+        self.out.append(StatusChanged(self.status, detail))

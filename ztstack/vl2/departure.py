@@ -28,6 +28,7 @@ from ztstack.wire.verbs import Verb
 
 BRIDGE_ROUTES: Final = 65_536
 BRIDGE_FLOOD: Final = 32
+MEMBERS_KNOWN: Final = 4096
 GATHER_TARGETS: Final = 16
 
 _Packets = list[tuple[bytes, bytes | memoryview]]
@@ -54,6 +55,8 @@ class Departure:
     def __init__(self, state: NetworkState) -> None:
         self._state = state
         self._prefixes: dict[int, bytes] = {}
+        # Whose MAC is whose, of those to whom something was sent.
+        self._members: dict[Mac, Address] = {}
         self._routes: BoundedMap[Mac, Address] = BoundedMap(BRIDGE_ROUTES)
 
     def send(self, now: int, batch: FrameBatch) -> None:
@@ -66,7 +69,10 @@ class Departure:
             state.drop(Drop.NOT_JOINED)
             return
         mac = batch.destination
-        if mac.is_multicast:
+        address = self._members.get(mac)
+        if address is not None:
+            self._send_to(now, address, batch)
+        elif mac.is_multicast:
             for header, body in batch.packets:
                 self._send_multicast(now, state.config, batch, header + bytes(body))
         elif mac == state.mac:
@@ -74,20 +80,27 @@ class Departure:
                 frame = Frame(mac, state.mac, batch.ethertype, header + bytes(body))
                 state.out.append(FrameIn(frame))
         elif mac.is_derived(state.network):
-            address = mac.node(state.network)
-            packets = batch.packets
-            if not state.filter.accepts_all:
-                packets = self._passing(address, batch)
-                if not packets:
-                    return
-            self.push_credentials(now, address)
-            prefix = self._prefixes.get(batch.ethertype)
-            if prefix is None:
-                prefix = self._prefix(batch.ethertype)
-            state.out.append(SendFrames(address, prefix, packets))
+            if len(self._members) >= MEMBERS_KNOWN:
+                self._members.clear()
+            address = self._members[mac] = mac.node(state.network)
+            self._send_to(now, address, batch)
         else:
             for header, body in batch.packets:
                 self._send_bridged(state.config, batch, header + bytes(body))
+
+    def _send_to(self, now: int, address: Address, batch: FrameBatch) -> None:
+        """Send frames to a member, by the MAC that is its own."""
+        state, packets = self._state, batch.packets
+        if not state.filter.accepts_all:
+            packets = self._passing(address, batch)
+            if not packets:
+                return
+        for payload in state.memberships.take_push(now, address):
+            state.send(address, Verb.NETWORK_CREDENTIALS, payload, compress=True)
+        prefix = self._prefixes.get(batch.ethertype)
+        if prefix is None:
+            prefix = self._prefix(batch.ethertype)
+        state.out.append(SendFrames(address, prefix, packets))
 
     def push_credentials(self, now: int, address: Address) -> None:
         """Send our credentials before a frame, if this node may not have them yet."""

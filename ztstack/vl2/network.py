@@ -13,7 +13,7 @@ from ztstack.base.frame import Burst, FrameBatch
 from ztstack.base.limits import BoundedMap
 from ztstack.base.mac import Mac, MulticastGroup
 from ztstack.base.network_id import NetworkId
-from ztstack.base.timers import SECOND, earliest
+from ztstack.base.timers import SECOND
 from ztstack.base.trace import Tracer
 from ztstack.crypto.identity import Identity
 from ztstack.vl2.adhoc import adhoc_config, is_adhoc_range_bad
@@ -248,23 +248,22 @@ class Network:
     def next_timer(self) -> int | None:
         if self._is_left:
             return None
-        state = self._state
-        return earliest(
-            self._fetch.next_timer(),
-            state.parking.next_timer(),
-            state.multicast.next_timer(),
-            state.subscriptions.next_timer(),
-        )
+        state, first = self._state, self._fetch.next_timer()
+        for part in (state.parking, state.multicast, state.subscriptions):
+            at = part.next_timer()
+            if at is not None and (first is None or at < first):
+                first = at
+        return first
 
     @property
     def has_output(self) -> bool:
-        return bool(self._state.out) or self._fetch.has_output
+        return bool(self._state.out or self._fetch.out)
 
     def take_output(self) -> list[Output]:
         out = self._state.out
         if out:
             self._state.out = []
-        if self._fetch.has_output:
+        if self._fetch.out:
             out = out + self._fetch.take_output()
         return out
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.events import taken
 from ztstack.base.codec import Reader
 from ztstack.base.errors import Drop
 from ztstack.base.timers import SECOND
@@ -19,7 +20,7 @@ A6, B6 = b"\xfd" + bytes(15), b"\xfd" + bytes(14) + b"\x01"
 
 def test_request_and_reply_over_ipv4() -> None:
     tracer = ListTracer()
-    asker, answerer = EchoSocket(tracer), EchoSocket(tracer)
+    asker, answerer = EchoSocket(tracer, []), EchoSocket(tracer, [])
     request = Icmpv4Message.decode(Reader(asker.request(0, A4, B4, (5, 6), b"data")))
     assert request == Icmpv4Message(8, 0, 5 << 16 | 6, b"data")
     answer = answerer.reply(0, B4, A4, request)
@@ -27,14 +28,14 @@ def test_request_and_reply_over_ipv4() -> None:
     reply = Icmpv4Message.decode(Reader(answer))
     assert reply == Icmpv4Message(0, 0, 5 << 16 | 6, b"data")
     asker.receive_reply(9, B4, reply.word, reply.body)
-    assert asker.take_events() == [Pong(B4, 5, 6, b"data")]
+    assert taken(asker.events) == [Pong(B4, 5, 6, b"data")]
     asker.receive_reply(9, B4, reply.word, reply.body)
-    assert asker.take_events() == []
+    assert taken(asker.events) == []
     assert tracer.drops == [Drop.UNEXPECTED_REPLY]
 
 
 def test_request_and_reply_over_ipv6() -> None:
-    asker = EchoSocket(ListTracer())
+    asker = EchoSocket(ListTracer(), [])
     data = asker.request(0, A6, B6, (5, 6), b"data")
     request = Icmpv6Message.decode(Reader(data), A6, B6)
     assert request == Icmpv6Message(128, 0, 5 << 16 | 6, b"data")
@@ -48,16 +49,16 @@ def test_request_and_reply_over_ipv6() -> None:
 )
 def test_replies_that_nobody_waits_for(now: int, ip: bytes, word: int) -> None:
     tracer = ListTracer()
-    asker = EchoSocket(tracer)
+    asker = EchoSocket(tracer, [])
     asker.request(0, A4, B4, (5, 6), b"")
     asker.receive_reply(now, ip, word, b"")
-    assert asker.take_events() == []
+    assert taken(asker.events) == []
     assert tracer.drops == [Drop.UNEXPECTED_REPLY]
 
 
 def test_replies_are_bounded() -> None:
     tracer = ListTracer()
-    answerer = EchoSocket(tracer)
+    answerer = EchoSocket(tracer, [])
     request = Icmpv4Message(8, 0, 1, b"")
     answers = [answerer.reply(0, B4, A4, request) for _ in range(REPLIES_AT_ONCE + 3)]
     assert answers[REPLIES_AT_ONCE:] == [None] * 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.events import taken
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import Closed, ConnectRefused, Drop, PortInUse
 from ztstack.base.trace import ListTracer
@@ -33,7 +34,7 @@ class Zero:
 
 def table() -> tuple[UdpTable, ListTracer]:
     tracer = ListTracer()
-    return UdpTable(Zero(), tracer), tracer
+    return UdpTable(Zero(), tracer, []), tracer
 
 
 def test_receives_in_order_and_tells_once() -> None:
@@ -42,11 +43,11 @@ def test_receives_in_order_and_tells_once() -> None:
     assert sock.receive() is None
     assert sockets.receive(b"one", REMOTE, Endpoint(A, 7))
     assert sockets.receive(b"two", REMOTE, Endpoint(B, 7))
-    assert sockets.take_events() == [Readable(sock)]
+    assert taken(sockets.events) == [Readable(sock)]
     assert sock.receive() == (b"one", REMOTE, A)
     assert sock.receive() == (b"two", REMOTE, B)
     assert sock.receive() is None
-    assert sockets.take_events() == []
+    assert taken(sockets.events) == []
 
 
 def test_the_socket_of_the_address() -> None:
@@ -92,9 +93,9 @@ def test_an_error_is_told_once() -> None:
     sock = sockets.bind(Sender(), None, 7)
     error = ConnectRefused("nobody")
     sockets.receive_error(Endpoint(A, 8), error)
-    assert sockets.take_events() == []
+    assert taken(sockets.events) == []
     sockets.receive_error(Endpoint(A, 7), error)
-    assert sockets.take_events() == [Readable(sock)]
+    assert taken(sockets.events) == [Readable(sock)]
     assert sock.take_error() is error
     assert sock.take_error() is None
 

@@ -47,7 +47,7 @@ def request_times(fetch: ConfigFetch, until: int) -> list[int]:
     times = []
     while (at := fetch.next_timer()) is not None and at < until:
         fetch.handle_timer(at - 1)
-        assert not fetch.has_output
+        assert not fetch.out
         fetch.handle_timer(at)
         if is_request(fetch.take_output()):
             times.append(at)
@@ -141,7 +141,7 @@ def test_stop() -> None:
     fetch.stop()
     fetch.doubt(0)
     fetch.handle_timer(0)
-    assert not fetch.has_output
+    assert not fetch.out
     assert fetch.next_timer() is None
 
 

@@ -287,7 +287,7 @@ def _receive_acknowledgement(
 
 def may_acknowledge(block: ControlBlock, ahead: int) -> bool:
     """Tell whether a peer may acknowledge so far: neither too old nor never sent (RFC 5961 5.2)."""
-    return -block.peer_window_max <= ahead <= block.in_flight
+    return -block.peer_window_max <= ahead <= block.send_next - block.send_unacknowledged
 
 
 def echo_time(block: ControlBlock, now: int, echo: int) -> int | None:
@@ -348,7 +348,8 @@ def acknowledge(
     advanced = offset > block.send_unacknowledged
     learn(block, now, offset, reports, echoed_ms, is_duplicate=duplicate)
     if advanced:
-        if not block.closed_by_user:
+        if block.room_wanted and not block.closed_by_user:
+            block.room_wanted = False
             block.shared.events.append(Writable(block))
         if block.fin_offset is not None and offset > block.fin_offset:
             _fin_acknowledged(block, now)
@@ -452,16 +453,17 @@ def receive_run(
     now: int,
     views: list[memoryview],
     size: int,
-    last: tuple[int, int, int],
+    last: tuple[int, int, int, int],
     stamps: tuple[int, int] | None,
 ) -> None:
     """Take payloads that follow one another and begin at what is expected.
 
     The caller made sure that the connection takes runs, and that all lies in the window. `size` is
-    that of all, `last` the last segment's sequence, acknowledgement and window; `stamps` are the
-    first segment's time stamp and the last one's echo. Named by tests/bench/stream.py.
+    that of all, `last` the last segment's sequence, acknowledgement and window, and how much it
+    acknowledges; `stamps` are the first segment's time stamp and the last one's echo. Named by
+    tests/bench/stream.py.
     """
-    sequence, acknowledgement, window = last
+    sequence, acknowledgement, window, ahead = last
     received = block.received
     block.heard_at = now
     if block.keepalive_probes:
@@ -477,8 +479,7 @@ def receive_run(
     block.acks_wanted += 1
     block.shared.touched[block] = None
     block.shared.events.append(Readable(block))
-    ahead = distance(acknowledgement, block.wire_sequence(block.send_unacknowledged))
-    if 0 < ahead <= block.in_flight:
+    if 0 < ahead <= block.send_next - block.send_unacknowledged:
         acknowledge(block, now, block.send_unacknowledged + ahead, [], echoed_ms)
     if block.state is not State.CLOSED and ahead >= 0:
         update_window(block, now, sequence, acknowledgement, window << block.peer_window_shift)

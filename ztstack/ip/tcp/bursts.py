@@ -40,7 +40,7 @@ def take_run(now: int, connection: Connection, burst: Burst, header: int) -> int
     if 2 * size < len(burst.arena):
         # A little data must not keep a large arena alive.
         views = [memoryview(bytes(piece)) for piece in views]
-    receive_run(connection, now, views, size, last, stamps)
+    receive_run(connection, now, views, size, (*last, ahead), stamps)
     return taken
 
 
@@ -154,8 +154,11 @@ def flow_ends(burst: Burst, ethertype: int) -> list[int]:
     return [*ends, len(burst.rows)]
 
 
-def is_usual(burst: Burst, flow: bytes, header: int, flow_end: int) -> bool:
-    """Tell whether all rows are whole plain TCP packets of one flow with right checksums."""
+def is_usual(burst: Burst, flow: bytes, header: int, flow_end: int, pseudo: int) -> bool:
+    """Tell whether all rows are whole plain TCP packets of one flow with right checksums.
+
+    `pseudo` is the sum of the flow's pseudo header without the length.
+    """
     arena, stride, rows = burst.arena, burst.stride, burst.rows
     is_batch = len(rows) >= _ROWS and has_numpy()
     # A slot holds 28 bytes, then the IP packet, then zeros: one sum for each.
@@ -164,8 +167,8 @@ def is_usual(burst: Burst, flow: bytes, header: int, flow_end: int) -> bool:
         sums = [sums[row // stride] for row in rows]
     else:
         view = burst.view
-        ends = zip(rows, burst.lengths, strict=True)
-        sums = [word_sum(view[row : row + length]) for row, length in ends]
+        for row, length in zip(rows, burst.lengths, strict=True):
+            sums.append(word_sum(view[row : row + length]))
     known, size, wanted = bytearray(), 0, 0
     is_known = arena.startswith
     for row, length, total in zip(rows, burst.lengths, sums, strict=True):
@@ -175,8 +178,9 @@ def is_usual(burst: Burst, flow: bytes, header: int, flow_end: int) -> bool:
             if not _is_plain(head, flow, header, length):
                 return False
             known, size = head, length
-            pseudo = word_sum(flow[:-4]) + PROTOCOL + length - header
-            wanted = (word_sum(head[:header]) - pseudo) % 65_535
+            # The sum of a right IPv4 header is zero.
+            own = 0 if header == 20 else word_sum(head[:header])
+            wanted = (own - pseudo - length + header) % 65_535
             if is_batch:
                 # Sums of little-endian words are the others' with their bytes swapped.
                 wanted = swap(wanted)

@@ -99,6 +99,8 @@ class Connection(ControlBlock):
         if self.state in _OVER:
             raise ConnectReset("the connection is over")
         count = self.buffer.write(data)
+        if count < len(data):
+            self.room_wanted = True
         if count and self.state not in OPENING:
             self.want_output()
         return count

@@ -16,7 +16,7 @@ from ztstack.ip.tcp.flight import Flight
 from ztstack.ip.tcp.receive_buffer import LIMIT, ReceiveBuffer
 from ztstack.ip.tcp.rtt import RttEstimator
 from ztstack.ip.tcp.send_buffer import SendBuffer
-from ztstack.ip.tcp.sequence import MASK, add
+from ztstack.ip.tcp.sequence import MASK
 from ztstack.ip.tcp.state import OPENING, RECEIVING, State
 
 WINDOW_SHIFT: Final = 7
@@ -90,7 +90,7 @@ class Shared:
         "waiting",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, events: list[Event]) -> None:
         # Connections that may have something to send, in turn; a dict for its order.
         self.ready: dict[ControlBlock, None] = {}
         # Connections that received something since the last flush.
@@ -99,7 +99,7 @@ class Shared:
         self.waiting: dict[ControlBlock, None] = {}
         # Connections that are CLOSED and leave the tables.
         self.over: list[ControlBlock] = []
-        self.events: list[Event] = []
+        self.events = events
         # When to look at which connection: a heap, with some entries that hold nobody any more.
         self.alarms: list[Alarm] = []
         self.dead_alarms = 0
@@ -189,6 +189,7 @@ class ControlBlock:
         "remote",
         "reset_due",
         "retries",
+        "room_wanted",
         "round_end",
         "rtt",
         "sack_ok",
@@ -262,6 +263,8 @@ class ControlBlock:
     def _begin_sending(self, initial_send: int) -> None:
         self.initial_send = initial_send
         self.buffer = SendBuffer()
+        # Whether not all that was to be written found room.
+        self.room_wanted = False
         self.send_unacknowledged = 0
         self.send_next = 0
         self.fin_offset: int | None = None
@@ -317,13 +320,13 @@ class ControlBlock:
     # Small steps.
 
     def wire_sequence(self, offset: int) -> int:
-        return add(self.initial_send, 1 + offset)
+        return (self.initial_send + 1 + offset) & MASK
 
     def wire_acknowledgement(self) -> int:
         received = self.received.next
         if self.fin_received is not None and received >= self.fin_received:
             received += 1
-        return add(self.initial_receive, 1 + received)
+        return (self.initial_receive + 1 + received) & MASK
 
     @property
     def send_end(self) -> int:
@@ -362,27 +365,29 @@ class ControlBlock:
             self.send_next - self.send_unacknowledged - flight.sacked - flight.lost - self.assumed
         )
 
-    @property
-    def scale(self) -> int:
-        return WINDOW_SHIFT if self.scaled else 0
-
     def window_field(self) -> int:
         """Return what to advertise; the right edge never moves back (RFC 9293 3.8.6)."""
-        free = self.received.free
-        if free < min(2 * self.mss, self.received.limit // 2):
+        received = self.received
+        free, begin, shift = received.free, received.next, WINDOW_SHIFT if self.scaled else 0
+        if free < 2 * self.mss and free < received.limit // 2:
             free = 0
-        edge = max(self.window_edge, self.received.next + free)
-        shift = self.scale
-        field = min((edge - self.received.next) >> shift, 0xFFFF)
-        self.window_edge = max(self.window_edge, self.received.next + (field << shift))
+        edge = self.window_edge
+        room = max(edge, begin + free)
+        field = (room - begin) >> shift
+        field = min(65535, field)
+        granted = begin + (field << shift)
+        if granted > edge:
+            self.window_edge = granted
         return field
 
     def want_output(self) -> None:
         self.shared.ready[self] = None
 
     def arm(self, timer: str, at: int) -> None:
-        self.timers.set(timer, at)
-        self.wake(at)
+        self.timers[timer] = at
+        alarm = self.alarm
+        if alarm is None or at < alarm.at:
+            self.wake(at)
 
     def arm_retransmit(self, now: int) -> None:
         """Set the time of the next timeout; the user's comes no later than it was asked for."""

@@ -20,6 +20,7 @@ from ztstack.ip.tcp.control_block import (
     WINDOW_SHIFT,
     ControlBlock,
 )
+from ztstack.ip.tcp.rtt import MIN_US
 from ztstack.ip.tcp.sequence import MASK, add
 from ztstack.ip.tcp.state import OPENING, SENDING, State
 
@@ -138,15 +139,17 @@ def _header(
     extra: bytes = b"",
 ) -> bytes:
     """Return IP and TCP header of a segment; `extra` are options behind the time stamp."""
-    sequence, acknowledgement = block.wire_sequence(offset), block.wire_acknowledgement()
+    sequence = (block.initial_send + 1 + offset) & MASK
+    acknowledgement = block.wire_acknowledgement()
     options = block.options + extra if extra else block.options
     bits = _OFFSET_BITS + (len(options) << 10) | flags
     size = HEADER_BYTES + len(options) + len(body)
+    source, destination = block.local.port, block.remote.port
     total = (
         block.pseudo
         + size
-        + block.local.port
-        + block.remote.port
+        + source
+        + destination
         + (sequence >> 16)
         + (sequence & 0xFFFF)
         + (acknowledgement >> 16)
@@ -159,16 +162,8 @@ def _header(
         total += word_sum(body)
     if extra:
         total += word_sum(extra)
-    head = HEADER.pack(
-        block.local.port,
-        block.remote.port,
-        sequence,
-        acknowledgement,
-        bits,
-        window,
-        -total % 65_535,
-        0,
-    )
+    value = -total % 65_535
+    head = HEADER.pack(source, destination, sequence, acknowledgement, bits, window, value, 0)
     return ip_header(block.fast_header, size) + head + options
 
 
@@ -211,11 +206,13 @@ def _send_spread(block: ControlBlock, now: int, limit: int, packets: list[Packet
 
 def _send(block: ControlBlock, now: int, limit: int, packets: list[Packet]) -> bool:
     """Add segments to `packets`; tell whether there are more that could go."""
-    if not block.in_flight and block.last_sent:
+    was_idle = block.send_next == block.send_unacknowledged
+    if was_idle and block.last_sent and now - block.last_sent >= MIN_US:
         timeouts = (now - block.last_sent) // block.rtt.timeout_us
         if timeouts:
             block.congestion.idle(timeouts)
-    before, was_idle = block.pipe, not block.in_flight
+    is_counted = block.recovery_point is not None and not block.in_loss
+    before = block.pipe if is_counted else 0
     more = False
     if block.probe_due:
         block.probe_due = False
@@ -229,17 +226,13 @@ def _send(block: ControlBlock, now: int, limit: int, packets: list[Packet]) -> b
         block.last_sent = now
         if was_idle:
             block.progress_at = now
-        if block.recovery_point is not None and not block.in_loss:
+        if is_counted:
             block.congestion.sent(block.pipe - before)
-        if block.in_flight:
-            if block.timers.get(RETRANSMIT) is None:
+        if block.send_next > block.send_unacknowledged:
+            if RETRANSMIT not in block.timers:
                 block.arm_retransmit(now)
             block.arm_probe(now)
-    elif (
-        not block.in_flight
-        and block.send_next < block.send_end
-        and block.timers.get(PERSIST) is None
-    ):
+    elif not block.in_flight and block.send_next < block.send_end and PERSIST not in block.timers:
         # The window is closed, or too small to be worth a segment.
         block.arm(PERSIST, now + block.rtt.timeout_us)
     return more

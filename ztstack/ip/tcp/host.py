@@ -51,9 +51,15 @@ _SEQUENCE_TICK_US: Final = 4
 
 
 class TcpHost:
-    """Connections and listeners of one IP host."""
+    """Connections and listeners of one IP host; what they have to tell goes to `events`."""
 
-    def __init__(self, entropy: Entropy, tracer: Tracer, is_local: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self,
+        entropy: Entropy,
+        tracer: Tracer,
+        is_local: Callable[[bytes], bool],
+        events: list[Event],
+    ) -> None:
         self._entropy = entropy
         self._tracer = tracer
         self._is_local = is_local
@@ -61,7 +67,8 @@ class TcpHost:
         # Whether connections that we open ask for time stamps; those of others get them.
         self.offers_stamps = True
         self._secret = b""
-        self._shared = Shared()
+        self.events = events
+        self._shared = Shared(events)
         self._connections: dict[bytes, Connection] = {}
         self._listeners: dict[int, list[Listener]] = {}
         self._half_open: dict[Connection, Listener] = {}
@@ -411,7 +418,7 @@ class TcpHost:
         connection = self._connections.get(flow)
         if connection is None or not self._is_local(destination):
             return False
-        if not is_usual(burst, flow, header, flow_end):
+        if not is_usual(burst, flow, header, flow_end, connection.pseudo):
             return False
         at = 0
         if connection.takes_runs:
@@ -422,7 +429,8 @@ class TcpHost:
             # What is kept of a few odd packets must not keep the arena alive.
             data = memoryview(bytes(view[row + header : row + length]))
             self._receive_verified(now, source, destination, data)
-        self._sweep()
+        if self._shared.over:
+            self._sweep()
         return True
 
     # ICMP.
@@ -514,9 +522,8 @@ class TcpHost:
 
     def next_timer(self) -> int | None:
         alarms = self._shared.alarms
-        return earliest(
-            alarms[0].at if alarms else None, self._again[0][0] if self._again else None
-        )
+        first = alarms[0].at if alarms else None
+        return earliest(first, self._again[0][0]) if self._again else first
 
     def repeat_last(self, now: int) -> bool:
         """Say once more how connections ended just now; False if none did.
@@ -543,11 +550,13 @@ class TcpHost:
 
     def take_packets(self, now: int, limit: int) -> list[SegmentRun]:
         """Return about `limit` packets, the connections in turn; use them before anything else."""
-        self._sweep()
+        if self._shared.over or len(self._shared.waiting) > MAX_WAITING:
+            self._sweep()
         runs, self._replies = self._replies, []
-        for broken in self._broken:
-            self._keep(now, 0, broken)
-        self._broken.clear()
+        if self._broken:
+            for broken in self._broken:
+                self._keep(now, 0, broken)
+            self._broken.clear()
         ready = self._shared.ready
         room = limit
         while ready and room > 0:
@@ -560,14 +569,6 @@ class TcpHost:
             if run is not None:
                 room -= len(run.packets)
                 runs.append(run)
-        self._sweep()
+        if self._shared.over:
+            self._sweep()
         return runs
-
-    @property
-    def has_events(self) -> bool:
-        return bool(self._shared.events or self._shared.over)
-
-    def take_events(self) -> list[Event]:
-        self._sweep()
-        events, self._shared.events = self._shared.events, []
-        return events

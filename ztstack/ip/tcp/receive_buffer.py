@@ -68,7 +68,8 @@ class ReceiveBuffer:
     @property
     def free(self) -> int:
         """How much more may come; small pieces cost more than their bytes."""
-        return max(0, self.limit - self._charge)
+        room = self.limit - self._charge
+        return max(0, room)
 
     @property
     def has_gap(self) -> bool:

@@ -107,8 +107,9 @@ def _progress(block: ControlBlock, now: int, offset: int) -> None:
         block.mss_trial = None
         block.mss_before = 0
     block.rtt.reset_backoff()
-    block.buffer.release(min(offset, block.buffer.end))
-    if block.in_flight:
+    end = block.buffer.end
+    block.buffer.release(min(end, offset))
+    if block.send_next > offset:
         block.arm_retransmit(now)
     else:
         block.timers.stop(RETRANSMIT)
@@ -117,10 +118,11 @@ def _progress(block: ControlBlock, now: int, offset: int) -> None:
 
 def _is_limited(block: ControlBlock) -> bool:
     """Tell whether the window, and not the application, holds sending back."""
-    window = block.congestion.window
-    if block.congestion.in_slow_start:
-        return block.in_flight * 2 >= window
-    return block.in_flight + max(window // 4, 3 * block.mss) >= window
+    congestion, in_flight = block.congestion, block.send_next - block.send_unacknowledged
+    window = congestion.window
+    if window < congestion.threshold:
+        return in_flight * 2 >= window
+    return in_flight + max(window // 4, 3 * block.mss) >= window
 
 
 def _measure(

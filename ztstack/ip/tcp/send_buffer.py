@@ -37,8 +37,8 @@ class SendBuffer:
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Take as much as there is room for and return how much that was."""
-        count = min(len(data), self.room)
-        if not count:
+        count = min(len(data), self.limit - (self.end - self.start))
+        if count <= 0:
             return 0
         if self.end - self.start + count > self._size:
             self._grow(self.end - self.start + count)

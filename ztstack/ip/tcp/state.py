@@ -21,6 +21,9 @@ class State(Enum):
     TIME_WAIT = auto()
     CLOSED = auto()
 
+    # Members are one of a kind; what an enum has itself is slow.
+    __hash__ = object.__hash__
+
 
 OPENING: Final = frozenset((State.SYN_SENT, State.SYN_RECEIVED))
 RECEIVING: Final = frozenset((State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2))

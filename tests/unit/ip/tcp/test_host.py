@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from tests.support.events import taken
 from tests.support.switches import SeededEntropy
 from tests.support.tcp_pair import IP_A, IP_B, MTU, START_US, Pair, burst_of, sealed, transfer
 from ztstack.base.endpoint import Endpoint
@@ -93,7 +94,7 @@ def test_a_burst_is_what_its_segments_are(size: int, is_shut: bool) -> None:
         assert sink.received.size == size
         wake = answers(pair)
         assert len(wake) == 1
-        events = {type(event) for event in pair.b.host.take_events()}
+        events = {type(event) for event in taken(pair.b.host.events)}
         data = b"".join(sink.read(pair.now, 1 << 20))
         assert data == data_of(size)
         seen.append((wake, events, sink.state, sink.received.next, pair.b.tracer.drops))
@@ -142,14 +143,14 @@ def test_a_burst_of_acknowledgements(order: list[int]) -> None:
         a, found = acknowledgements(pair, [2 * 2748, 3 * 2748, 100])
         assert len(found) == 3
         packets = [found[i] for i in order]
-        pair.a.host.take_events()
+        pair.a.host.events.clear()
         if is_burst:
             assert pair.a.host.receive_burst(pair.now, EtherType.IPV4, burst_of(packets))
         else:
             for packet in packets:
                 pair.a.host.receive(pair.now, IP_B, IP_A, memoryview(packet)[20:])
         assert a.send_unacknowledged == 1 + [5496, 13740, 13840][max(order)]
-        events = [type(event) for event in pair.a.host.take_events()]
+        events = [type(event) for event in taken(pair.a.host.events)]
         state = (a.congestion.window, a.peer_window, a.window_from, a.stamp_recent)
         timers = [a.rtt.smoothed_us, pair.a.host.next_timer(), a.buffer.start]
         seen.append((state, timers, events, pair.a.tracer.drops))
@@ -241,7 +242,7 @@ def test_packets_cut_short_are_for_the_plain_path() -> None:
 def test_a_burst_for_an_address_that_left() -> None:
     """The interface knows what to do with a packet that is not ours any more."""
     tracer, ours = ListTracer(), {IP_B}
-    host = TcpHost(SeededEntropy(1), tracer, lambda ip: ip in ours)
+    host = TcpHost(SeededEntropy(1), tracer, lambda ip: ip in ours, [])
     host.listen(0, None, 80, 4)
     syn = TcpSegment(50_000, 80, 7, 0, Flags.SYN, 1000).encode(IP_A, IP_B)
     host.receive(0, IP_A, IP_B, memoryview(syn))
@@ -330,9 +331,9 @@ def first_number(host: TcpHost, now: int, port: int) -> int:
 def test_initial_numbers_grow_for_the_same_ends_and_differ_for_others() -> None:
     """RFC 6528: an old connection's segments are not the new one's; nobody can guess."""
     later = START_US + 4 * MILLISECOND
-    hosts = [TcpHost(SeededEntropy(1), ListTracer(), lambda _: True) for _ in range(2)]
+    hosts = [TcpHost(SeededEntropy(1), ListTracer(), lambda _: True, []) for _ in range(2)]
     assert distance(first_number(hosts[1], later, 1), first_number(hosts[0], START_US, 1)) == 1000
-    other = TcpHost(SeededEntropy(2), ListTracer(), lambda _: True)
+    other = TcpHost(SeededEntropy(2), ListTracer(), lambda _: True, [])
     numbers = {first_number(host, START_US, 9) for host in (hosts[0], other)}
     numbers |= {first_number(hosts[0], START_US, port) for port in range(100, 110)}
     assert len(numbers) == 12
@@ -393,7 +394,7 @@ def test_a_syn_in_time_wait_is_judged_by_its_time_stamp(
 
 
 def test_connections_in_time_wait_are_bounded() -> None:
-    host = TcpHost(SeededEntropy(1), ListTracer(), lambda _: True)
+    host = TcpHost(SeededEntropy(1), ListTracer(), lambda _: True, [])
     remote = Endpoint(IP_B, 80)
     first: Connection | None = None
     for port in range(1000, 1000 + MAX_WAITING + 3):

@@ -41,7 +41,7 @@ class Noise:
         self.random = random.Random(seed)
         self.now = START_US
         self.theirs, self.ours = (SIX_A, SIX_B) if six else (IP_A, IP_B)
-        self.host = TcpHost(SeededEntropy(seed), CountingTracer(), lambda ip: ip == self.ours)
+        self.host = TcpHost(SeededEntropy(seed), CountingTracer(), lambda ip: ip == self.ours, [])
         self.host.set_mtu(self.now, MTU)
         self.listener = self.host.listen(self.now, None, 80, 4)
         self.known: dict[int, Connection] = {}
@@ -122,7 +122,7 @@ class Noise:
             self.now += rnd.choice((100_000, 2_000_000))
         self.host.handle_timer(self.now)
         self.host.take_packets(self.now, 22)
-        self.host.take_events()
+        self.host.events.clear()
         self.use(port)
 
     def complain(self, port: int) -> None:
