@@ -370,11 +370,8 @@ class Switch(Views):
             if prefix[0] == Verb.FRAME:
                 while last < total and arena.startswith(prefix, starts[last]):
                     last += 1
-                self._put(
-                    InboundBurst(
-                        peer.address, path.key, hops, prefix, burst_of(opened, first, last)
-                    )
-                )
+                burst = burst_of(opened, first, last)
+                self._put(InboundBurst(peer.address, path.key, hops, prefix, burst))
             else:
                 packet_id = int.from_bytes(opened.packet_ids[first], "big")
                 body = bytes(arena[start : start + lengths[first]])
