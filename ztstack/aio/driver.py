@@ -54,6 +54,7 @@ class Driver:
         self._timer_at = _FOREVER
         # When a small datagram left to which nothing came yet, and how it was before.
         self._asked_at: int | None = None
+        self._looked_for: int | None = None
         self._is_awake = self._is_lively = False
 
     @property
@@ -182,6 +183,9 @@ class Driver:
         asked_at = self._asked_at
         if asked_at is not None and self._node is not None and self.now() - asked_at < AWAKE_US:
             self.loop.call_soon(self._stay_awake)
+            # The loop looked, and nothing was there.
+            self.udp.expects_one = asked_at == self._looked_for
+            self._looked_for = asked_at
         else:
             self._is_awake = False
 

@@ -138,6 +138,8 @@ class UdpSockets:
         self._remotes: dict[tuple[str, int], Endpoint] = {}
         self._names: dict[Endpoint, tuple[str, int]] = {}
         self._waiting: set[int] = set()
+        self.expects_one = False
+        """Whether what comes next will come alone, as nothing was there a moment ago."""
         self.on_writable: Callable[[], None] = lambda: None
         self.tap: WireTap | None = None
         self.sent = 0
@@ -185,6 +187,7 @@ class UdpSockets:
         receive, view = sock.sock.recvmsg_into, self._view
         ends: list[int] = []
         at = trains = 0
+        is_alone, self.expects_one = self.expects_one, False
         before: tuple[str, int] | None = None
         while trains < RECEIVES_PER_WAKEUP and len(ends) < SINGLES_PER_WAKEUP:
             try:
@@ -213,7 +216,7 @@ class UdpSockets:
             at += size
             before = name
             ends.append(at)
-            if at > PILE_BYTES:
+            if at > PILE_BYTES or is_alone:
                 break
         if ends:
             self._pass_pile(sock, before, ends)

@@ -44,6 +44,8 @@ _AAD_BYTES: Final = 16
 _AAD_AT: Final = 1
 _PLAIN_AT: Final = _AAD_AT + _AAD_BYTES
 _ROW_AT: Final = _PLAIN_AT + PREFIX_BYTES
+_LEAST: Final = ENVELOPE_OFFSET + PREFIX_BYTES
+"""A FRAME without a payload."""
 _AES_FLAGS: Final = SUITE_AES << SUITE_SHIFT
 
 
@@ -80,9 +82,27 @@ NOTHING: Final = Opened(bytearray(), 0, [], [], [], 0, 0)
 
 def may_open(view: memoryview, step: int) -> bool:
     """Tell whether a train begins with a packet of suite 3 that `open_train` may take."""
-    if step <= ENVELOPE_OFFSET + PREFIX_BYTES or len(view) < step:
+    if step <= _LEAST or len(view) < step:
         return False
     return view[13] != FRAGMENT_MARK and view[FLAGS_OFFSET] & SUITE_MASK == _AES_FLAGS
+
+
+def open_single(keys: AesGmacSiv, view: memoryview) -> Opened:
+    """Decrypt a packet that came alone, and whole; `may_open` was asked."""
+    packet_id, addresses, tag2 = _HEAD.unpack_from(view)
+    associated = addresses[:10] + bytes((addresses[10] & AUTHENTIC_MASK,)) + _ZERO5
+    tag = packet_id + tag2
+    keys.ctr_reset(tag if tag[12] < 0x80 else counter_block(tag))
+    authentic = associated + keys.ctr_update(view[ENVELOPE_OFFSET:])
+    iv_t = keys.ecb_decrypt(tag)
+    x, y = _QQ.unpack(keys.gmac(iv_t[:8] + _ZERO4, b"", authentic))
+    if not compare.equal(_Q.pack(x ^ y), iv_t[8:]):
+        return Opened(bytearray(), len(authentic), [], [], [], len(view), 1)
+    stride = _AAD_AT + len(authentic) + 3 & ~3
+    arena = bytearray(_AAD_AT) + authentic
+    arena += bytes(stride - len(arena))
+    length = len(authentic) - _AAD_BYTES
+    return Opened(arena, stride, [_PLAIN_AT], [length], [packet_id], len(view), 0)
 
 
 def open_train(  # noqa: C901, PLR0912, PLR0915
@@ -95,6 +115,8 @@ def open_train(  # noqa: C901, PLR0912, PLR0915
     """
     size = len(view)
     expected = bytes(view[8:19])
+    if size == step > _LEAST and not expected[10] & FLAG_FRAGMENTED:
+        return open_single(keys, view)
     parts, tails = 1, [b""]
     if expected[10] & FLAG_FRAGMENTED:
         if size < step + FRAGMENT_HEADER_BYTES + 1:
