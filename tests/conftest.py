@@ -30,6 +30,7 @@ settings.load_profile(
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sim-seeds", type=int, default=100, help="worlds to simulate")
     parser.addoption("--sim-first-seed", type=int, default=0, help="seed of the first of them")
+    parser.addoption("--member-seeds", type=int, default=1, help="large networks to simulate")
     parser.addoption(
         "--patience", type=float, default=1.0, help="factor of all limits, behind other work"
     )

@@ -180,6 +180,10 @@ class Switch(Views):
         ):
             self._whois.queue(message)
 
+    def introduce(self, now: int, identity: Identity) -> None:
+        """Name a node that has not spoken yet, so that nobody need be asked who it is."""
+        self._topology.add(now, identity)
+
     def echo(self, now: int, destination: Address, data: bytes) -> None:
         """Ask for a sign of life; EchoReply brings back `data`, which must not be empty."""
         self.send(now, destination, Verb.ECHO, data)
