@@ -176,9 +176,8 @@ class Switch(Views):
             self._whois.request(now, message.destination)
             return
         self._seek(now, peer)
-        if not self._outbox.send(
-            now, peer, message.verb, message.payload, compress=message.compress
-        ):
+        _, _, verb, payload, compress = message
+        if not self._outbox.send(now, peer, verb, payload, compress=compress):
             self._whois.queue(message)
 
     def introduce(self, now: int, identity: Identity) -> None:
@@ -217,8 +216,7 @@ class Switch(Views):
     ) -> None:
         """Answer a message on the path on which it came."""
         w = Writer()
-        verb = inbound.verb if in_re_verb is None else in_re_verb
-        Ok(verb, inbound.packet_id, body).encode(w)
+        Ok(in_re_verb or inbound.verb, inbound.packet_id, body).encode(w)
         self._reply(now, inbound, Verb.OK, w.getvalue())
 
     def reply_error(self, now: int, inbound: Inbound, code: int, body: bytes) -> None:
