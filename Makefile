@@ -8,6 +8,9 @@ LINTED := $(VENV)/lint.log
 SLOW := tests/sim tests/fuzz tests/overlay tests/cli/test_moon.py tests/unit/crypto/test_identity_work.py
 LIVE := tests/interop tests/netns tests/e2e tests/conformance
 
+# The tests start some hundred programs: none of them is to compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint bench setup clean
 
 setup: $(STAMP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from pathlib import Path
@@ -30,6 +31,7 @@ settings.load_profile(
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--sim-seeds", type=int, default=100, help="worlds to simulate")
     parser.addoption("--sim-first-seed", type=int, default=0, help="seed of the first of them")
+    parser.addoption("--member-seeds", type=int, default=1, help="large networks to simulate")
     parser.addoption(
         "--patience", type=float, default=1.0, help="factor of all limits, behind other work"
     )
@@ -46,6 +48,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         folder = item.path.relative_to(root).parts[0]
         if folder in _FOLDER_MARKERS:
             item.add_marker(getattr(pytest.mark, folder))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let the search for garbage pass over modules and tests, which stay to the end."""
+    del session
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
 
 
 def pytest_runtest_call(item: pytest.Item) -> None:

@@ -4,6 +4,7 @@
 
 The last rule accepts, after N others that no frame matches. `ports` are rules against ports,
 `mixed` are sets of every kind of match, with copies and chance, on IPv6 with an extension header.
+`capability` is the first of these in a capability of ours, after a rule that knows nothing.
 `first_us` is a frame of a flow that was never seen before, `kept_us` one of a hundred flows that
 were; `compile_us` is spent once for each configuration, `whole_list_us` on the very first frame.
 """
@@ -26,7 +27,8 @@ from ztstack.vl2.filter import Filter
 from ztstack.vl2.membership import Memberships
 from ztstack.vl2.network_config import NetworkConfig
 from ztstack.vl2.rules import FilterFrame
-from ztstack.wire.rules import ACCEPT_ALL, Rule, RuleType
+from ztstack.wire.credentials import Capability
+from ztstack.wire.rules import ACCEPT_ALL, MAX_CAPABILITY_RULES, Rule, RuleType
 
 LOCAL, OTHER = Address(0x1111111111), Address(0x2222222222)
 NETWORK = NetworkId(int(OTHER) << 24 | 1)
@@ -93,9 +95,14 @@ def _frame(ethertype: int, head: bytes, port: int, size: int) -> FilterFrame:
 
 
 def measured(
-    rules: tuple[Rule, ...], make: Callable[[int], FilterFrame], count: int
+    rules: tuple[Rule, ...],
+    make: Callable[[int], FilterFrame],
+    count: int,
+    capabilities: tuple[Capability, ...] = (),
 ) -> dict[str, float]:
-    config = NetworkConfig(network=NETWORK, timestamp=1, issued_to=LOCAL, rules=rules)
+    config = NetworkConfig(
+        network=NETWORK, timestamp=1, issued_to=LOCAL, rules=rules, capabilities=capabilities
+    )
     memberships = Memberships(NETWORK)
     began = time.perf_counter()
     machine = Filter(LOCAL, SeededEntropy(1))
@@ -114,7 +121,7 @@ def measured(
         machine.outbound(frames[number % FLOWS], memberships)
     kept = time.perf_counter() - began
     return {
-        "rules": len(rules),
+        "rules": len(rules) + sum(len(one.rules) for one in capabilities),
         "compile_us": round(compiled * 1e6, 1),
         "whole_list_us": round(whole * 1e6, 1),
         "first_us": round(first / (FLOWS - 1) * 1e6, 2),
@@ -127,9 +134,12 @@ def main() -> None:
     parser.add_argument("--rules", type=int, default=256)
     parser.add_argument("--frames", type=int, default=200_000)
     options = parser.parse_args()
+    capability = Capability(NETWORK, 1, 1, against_ports(MAX_CAPABILITY_RULES - 2))
+    unsure = (Rule(RuleType.ACTION_BREAK),)
     result = {
         "ports": measured(against_ports(options.rules), ipv4_frame, options.frames),
         "mixed": measured(of_every_kind(options.rules), ipv6_frame, options.frames),
+        "capability": measured(unsure, ipv4_frame, options.frames, (capability,)),
         "target_us": TARGET_US,
     }
     sys.stdout.write(json.dumps(result) + "\n")

@@ -17,8 +17,12 @@ from ztstack.sim.scenario import Shape, World
 
 MEMBERS = 200
 FRIENDS = 2
+FIRST_SEED = 11
 DURATION_US = 90 * SECOND
 BOUND_US = 20 * SECOND
+OUT_US = 40 * SECOND
+"""So long at most nobody thinks of letting in again who was put out."""
+
 REVOKED_US = 3 * SECOND
 """So long after it was put out nobody who hears the controller takes a frame of a member."""
 
@@ -37,6 +41,7 @@ class Membership:
     outside: Times = field(default_factory=list)
     since: int | None = None
     out_since: int | None = None
+    out_until: int = 0
 
 
 class Roster:
@@ -79,17 +84,24 @@ class Roster:
                     self.counts["left"] += 1
                 else:
                     member.out_since = now
+                    member.out_until = now + self.chance.randrange(OUT_US)
                     self._deauthorise(member)
                     self.counts["deauthorised"] += 1
         pause = self.chance.randrange(SECOND // 4, 2 * SECOND)
         self.world.network.at(now + pause, lambda: self.act(until))
 
     def _choose(self) -> Membership:
-        """Take somebody who is in, or as often one who is not, if there is any."""
-        absent = [member for member in self.members.values() if member.since is None]
+        """Take somebody who is in, or as often one who may come back, if there is any."""
+        now = self.world.network.now
+        present = [member for member in self.members.values() if member.since is not None]
+        absent = [
+            member
+            for member in self.members.values()
+            if member.since is None and member.out_until <= now
+        ]
         if absent and self.chance.random() < 0.5:
             return self.chance.choice(absent)
-        return self.chance.choice(list(self.members.values()))
+        return self.chance.choice(present)
 
     def close(self) -> None:
         now = self.world.network.now
@@ -119,24 +131,34 @@ def common(one: Times, other: Times) -> Times:
 
 
 def faults(world: World, start: int) -> Plan:
-    """Return controller restarts and partitions, one after the other."""
+    """Return controller restarts and partitions, one after the other, and both in any case."""
     chance = random.Random(f"membership faults {world.seed}")
-    found, at = [], start + 10 * SECOND
+    first = chance.sample((FaultKind.KILL, FaultKind.PARTITION), 2)
+    found: list[Fault] = []
+    at = start + 10 * SECOND
     while at < start + DURATION_US - 20 * SECOND:
         until = at + chance.randrange(4 * SECOND, 9 * SECOND)
-        if chance.random() < 0.5:
-            found.append(Fault(at, until, FaultKind.KILL, ("controller",)))
+        kind = first.pop() if first else chance.choice((FaultKind.KILL, FaultKind.PARTITION))
+        if kind is FaultKind.KILL:
+            found.append(Fault(at, until, kind, ("controller",)))
         else:
             part = [*chance.sample(world.members, MEMBERS // 3), chance.choice(world.roots)]
-            found.append(Fault(at, until, FaultKind.PARTITION, tuple(h.name for h in part)))
+            found.append(Fault(at, until, kind, tuple(host.name for host in part)))
         at = until + chance.randrange(4 * SECOND, 8 * SECOND)
     return Plan(world, found)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "seed" in metafunc.fixturenames:
+        first = FIRST_SEED + metafunc.config.getoption("--sim-first-seed")
+        count = metafunc.config.getoption("--member-seeds")
+        metafunc.parametrize("seed", range(first, first + count))
+
+
 @pytest.mark.timeout(300)
-def test_members_come_and_go() -> None:
+def test_members_come_and_go(seed: int) -> None:
     shape = Shape(members=MEMBERS, private=True, behind_router=0.3)
-    world = World(11, shape)
+    world = World(seed, shape)
     world.start_members()
     probes = Probes(world.members, world.network_id)
     roster = Roster(world, probes)

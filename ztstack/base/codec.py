@@ -28,7 +28,12 @@ class Reader:
 
     def uint(self, size: int) -> int:
         """Read an unsigned big-endian integer of `size` bytes."""
-        return int.from_bytes(self.take(size), "big")
+        end = self.offset + size
+        if end > len(self.data):
+            raise DecodeError(f"{size} bytes wanted, {self.remaining} left")
+        value = int.from_bytes(self.data[self.offset : end], "big")
+        self.offset = end
+        return value
 
     def skip(self, length: int) -> None:
         self.take(length)

@@ -50,9 +50,13 @@ _TOKEN_PREFIX: Final = "token:"  # noqa: S105 - what stands before a token
 class SendConfig(NamedTuple):
     """A configuration for a member: an answer, or a push if `in_re_packet_id` is None."""
 
-    destination: Address
+    to: Identity
     in_re_packet_id: int | None
     chunks: tuple[ConfigChunk, ...]
+
+    @property
+    def destination(self) -> Address:
+        return self.to.address
 
 
 class SendError(NamedTuple):
@@ -67,8 +71,12 @@ class SendError(NamedTuple):
 class SendRevocation(NamedTuple):
     """NETWORK_CREDENTIALS with a revocation."""
 
-    destination: Address
+    to: Identity
     payload: bytes
+
+    @property
+    def destination(self) -> Address:
+        return self.to.address
 
 
 Output = SendConfig | SendError | SendRevocation
@@ -84,7 +92,9 @@ class Controller:
         self._store = store
         self._entropy = entropy
         self._tracer = tracer
-        self._networks = {record.id: Roster(record, members) for record, members in store.load()}
+        self._networks = {
+            record.id: Roster(record, members, now) for record, members in store.load()
+        }
         self._gate: RateGate[tuple[NetworkId, Address]] = RateGate(REQUEST_SPACING_US, GATES_LIMIT)
         self._newcomers_until = 0
         self._pushes: OrderedDict[tuple[NetworkId, Address], None] = OrderedDict()
@@ -188,9 +198,9 @@ class Controller:
         del self._networks[network]
         for address in found.online(now):
             member = found.members.get(address)
-            if member is not None and member.authorized:
+            if member is not None and member.authorized and member.identity is not None:
                 payload = _payload([self._revocation(now // 1000, network, address)])
-                self._revocations.append(SendRevocation(address, payload))
+                self._revocations.append(SendRevocation(member.identity, payload))
         self._work(now)
         return found.record
 
@@ -234,7 +244,7 @@ class Controller:
                 for address in found.online(now):
                     self._pushes[network, address] = None
         if was and not record.authorized:
-            self._revoke(now, found, record.address)
+            self._revoke(now, found, record)
         elif record.authorized and record != old:
             self._pushes[network, record.address] = None
             self._pushes.move_to_end((network, record.address), last=False)
@@ -247,7 +257,7 @@ class Controller:
         member = found.remove(address)
         self._store.delete_member(network, address)
         if member.authorized:
-            self._revoke(now, found, address)
+            self._revoke(now, found, member)
         self._work(now)
         return member
 
@@ -300,7 +310,6 @@ class Controller:
     def _answer(
         self, now: int, network: Roster, source: Identity, packet_id: int, request: ConfigRequest
     ) -> None:
-        heard = network.heard.get(source.address)
         try:
             member = self._admit(now, network, source, request)
         except InvalidConfig:
@@ -311,8 +320,10 @@ class Controller:
             return
         # The answer says what a push would.
         self._pushes.pop((network.record.id, source.address), None)
-        self._out.append(self._config(now, network, member, source, packet_id))
-        self._remind(now, network, source.address, heard)
+        config = self._config(now, network, member, source, packet_id)
+        # Whoever holds no configuration has just begun, and knows of no revocation.
+        self._remind(now, network, source, knows_none=request.timestamp == 0)
+        self._out.append(config)
 
     def _admit(
         self, now: int, network: Roster, source: Identity, request: ConfigRequest
@@ -413,7 +424,7 @@ class Controller:
         update = int.from_bytes(self._entropy.take(8), "big") or 1
         chunks = ConfigChunk.split(network.record.id, config.to_dictionary(), update)
         signed = tuple(chunk.signed_by(self._identity) for chunk in chunks)
-        return SendConfig(member.address, packet_id, signed)
+        return SendConfig(identity, packet_id, signed)
 
     def _assign(self, network: Roster, member: MemberRecord) -> list[Assigned]:
         """Return new addresses for the families of which the member has none (vl2 7.4)."""
@@ -452,20 +463,25 @@ class Controller:
         if not found.is_online(now, address):
             return
         try:
-            self._out.append(self._config(now, found, member, member.identity, None))
+            config = self._config(now, found, member, member.identity, None)
         except StorageError:
             self._tracer.drop(Drop.NOT_STORED, "controller")
+            return
+        self._remind(now, found, member.identity)
+        self._out.append(config)
 
     # Revocations.
 
-    def _revoke(self, now: int, network: Roster, target: Address) -> None:
-        revocation = self._revocation(now // 1000, network.record.id, target)
-        network.revoked.set(target, revocation)
+    def _revoke(self, now: int, network: Roster, target: MemberRecord) -> None:
+        revocation = self._revocation(now // 1000, network.record.id, target.address)
+        network.revoked.set(target.address, revocation)
         payload = _payload([revocation])
         for address in network.online(now):
-            member = network.members.get(address)
-            if address == target or (member is not None and member.authorized):
-                self._revocations.append(SendRevocation(address, payload))
+            member = target if address == target.address else network.members.get(address)
+            if member is None or member.identity is None:
+                continue
+            if member.authorized or member is target:
+                self._revocations.append(SendRevocation(member.identity, payload))
 
     def _recall(self, now: int, network: Roster) -> None:
         """Make again the revocations that may have been lost when this controller ended."""
@@ -479,18 +495,20 @@ class Controller:
             revocation = self._revocation(member.deauthorized_ms, network.record.id, member.address)
             network.revoked.set(member.address, revocation)
 
-    def _remind(self, now: int, network: Roster, address: Address, heard: int | None) -> None:
-        """Send a member the revocations that it may have missed since it was heard of last.
+    def _remind(self, now: int, network: Roster, to: Identity, *, knows_none: bool = False) -> None:
+        """Send a member the revocations that it may have missed, ahead of a configuration.
 
         Without them it would let in who was put out until that one's certificate is too old; and
         as packets are lost, each revocation is sent a second time.
         """
         since_ms = now // 1000 - network.record.credential_window_ms
-        if heard is not None:
-            since_ms = max(since_ms, (heard - REMIND_US) // 1000)
+        told = None if knows_none else network.told.get(to.address)
+        if told is not None:
+            since_ms = max(since_ms, (told - REMIND_US) // 1000)
+        network.told.set(to.address, now)
         missed = [one for one in network.revoked.values() if one.threshold > since_ms]
         if missed:
-            self._out.append(SendRevocation(address, _payload(missed[-REVOCATIONS_AT_ONCE:])))
+            self._out.append(SendRevocation(to, _payload(missed[-REVOCATIONS_AT_ONCE:])))
 
     def _revocation(self, threshold_ms: int, network: NetworkId, target: Address) -> Revocation:
         return Revocation(

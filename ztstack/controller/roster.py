@@ -13,6 +13,7 @@ from ztstack.controller.model import MemberRecord, NetworkRecord
 from ztstack.wire.credentials import Revocation
 
 ONLINE_US: Final = 120 * SECOND
+"""Members ask once a minute; who did not for so long is not there."""
 MAX_MEMBERS: Final = 10_000
 MAX_STRANGERS: Final = 1_000
 """Members of a network that are not authorised; the oldest is forgotten first."""
@@ -20,10 +21,17 @@ MAX_REVOKED: Final = 256
 
 
 class Roster:
-    """A network and its members; keeps what would be slow to count each time."""
+    """A network and its members; keeps what would be slow to count each time.
 
-    def __init__(self, record: NetworkRecord, members: list[MemberRecord]) -> None:
+    Who was heard is not stored. So whoever was known when a network was loaded, at `loaded_at`,
+    counts as online until it would have asked again.
+    """
+
+    def __init__(
+        self, record: NetworkRecord, members: list[MemberRecord], loaded_at: int | None = None
+    ) -> None:
         self.record = record
+        self._unsure_until = 0 if loaded_at is None else loaded_at + ONLINE_US
         self.members: dict[Address, MemberRecord] = {}
         self.taken: Counter[bytes] = Counter()
         """How many members hold an address: by hand two can be given the same."""
@@ -31,6 +39,8 @@ class Roster:
         # What members said of themselves since the start; nobody else is pushed to.
         self.knows_rules: dict[Address, bool] = {}
         self.heard: BoundedMap[Address, int] = BoundedMap(MAX_MEMBERS)
+        # Up to when members were told who was put out; who waits for authorisation is not.
+        self.told: BoundedMap[Address, int] = BoundedMap(MAX_MEMBERS)
         # Who was put out lately, the last one at the end.
         self.revoked: BoundedMap[Address, Revocation] = BoundedMap(MAX_REVOKED)
         # Those who wait for authorisation, the oldest first.
@@ -84,7 +94,17 @@ class Roster:
 
     def is_online(self, now: int, address: Address) -> bool:
         heard = self.heard.get(address)
-        return heard is not None and now - heard < ONLINE_US
+        if heard is None:
+            return now < self._unsure_until and self._is_known(address)
+        return now - heard < ONLINE_US
 
     def online(self, now: int) -> list[Address]:
-        return [address for address, heard in self.heard.items() if now - heard < ONLINE_US]
+        found = [address for address, heard in self.heard.items() if now - heard < ONLINE_US]
+        if now < self._unsure_until:
+            silent = (address for address in self.members if self.heard.get(address) is None)
+            found.extend(address for address in silent if self._is_known(address))
+        return found
+
+    def _is_known(self, address: Address) -> bool:
+        member = self.members.get(address)
+        return member is not None and member.identity is not None

@@ -6,6 +6,7 @@ Of a public or private key the first half is for X25519, the second for Ed25519.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -21,6 +22,8 @@ _HALF: Final = 32
 _SHARED_BYTES: Final = 48
 _DIGEST_BYTES: Final = 32
 _ED25519_BYTES: Final = 64
+_KEYS_KEPT: Final = 256
+"""Own keys made ready, which takes as long as their use: a node has one, a simulation many."""
 
 
 def agreement_public_key(private_half: bytes) -> bytes:
@@ -40,7 +43,7 @@ def public_key(private_key: bytes) -> bytes:
 
 def agree(private_key: bytes, public_key: bytes) -> bytes:
     """Return the 48 bytes that only the two owners know; DecodeError if the key is degenerate."""
-    mine = X25519PrivateKey.from_private_bytes(private_key[:_HALF])
+    mine = _agreement_key(private_key[:_HALF])
     theirs = X25519PublicKey.from_public_bytes(public_key[:_HALF])
     try:
         raw = mine.exchange(theirs)
@@ -56,7 +59,7 @@ def sign(private_key: bytes, public_key: bytes, message: bytes) -> bytes:
     The public key must belong to the private key, because a signature with any other would give
     the private key away.
     """
-    key = Ed25519PrivateKey.from_private_bytes(private_key[_HALF:])
+    key = _signing_key(private_key[_HALF:])
     if not equal(key.public_key().public_bytes_raw(), public_key[_HALF:]):
         raise InvalidConfig("the private key does not belong to the public key")
     digest = _digest(message)
@@ -75,6 +78,16 @@ def verify(public_key: bytes, message: bytes, signature: bytes) -> None:
         key.verify(signature[:_ED25519_BYTES], digest)
     except (InvalidSignature, ValueError):
         raise DecodeError("a wrong signature") from None
+
+
+@lru_cache(_KEYS_KEPT)
+def _agreement_key(private_half: bytes) -> X25519PrivateKey:
+    return X25519PrivateKey.from_private_bytes(private_half)
+
+
+@lru_cache(_KEYS_KEPT)
+def _signing_key(private_half: bytes) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(private_half)
 
 
 def _digest(message: bytes) -> bytes:

@@ -1,34 +1,27 @@
 """Salsa20 with 12 or 20 rounds as a bare key stream (vl1 section 3.2).
 
-No kept Python library offers it. Few blocks are computed with integers, many with numpy over the
-block counter.
+No kept Python library offers it. Few blocks are computed with long integers, which hold a word of
+each block side by side, and many with numpy.
 """
 
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
+from itertools import chain
+from operator import itemgetter
 from typing import Final
 
 BLOCK_BYTES: Final = 64
-_PLAIN_BLOCKS: Final = 4
+_PLAIN_BLOCKS: Final = 48
 """Up to here integers are faster than numpy's fixed cost."""
 _CHUNK_BLOCKS: Final = 8192
 _SIGMA: Final = struct.unpack("<4I", b"expand 32-byte k")
 _MASK: Final = 0xFFFFFFFF
 _EIGHT: Final = struct.Struct("<8I")
 _TWO: Final = struct.Struct("<2I")
-_SIXTEEN: Final = struct.Struct("<16I")
-# The four quarter-rounds of a column round and of a row round.
-_QUARTERS: Final = (
-    (0, 4, 8, 12),
-    (5, 9, 13, 1),
-    (10, 14, 2, 6),
-    (15, 3, 7, 11),
-    (0, 1, 2, 3),
-    (5, 6, 7, 4),
-    (10, 11, 8, 9),
-    (15, 12, 13, 14),
-)
+# The words of the four quarter-rounds of a column round, the first words first.
+_DIAGONALS: Final = ((0, 5, 10, 15), (4, 9, 14, 3), (8, 13, 2, 7), (12, 1, 6, 11))
 
 
 def _initial(key: bytes, nonce: bytes, counter: int) -> list[int]:
@@ -38,23 +31,67 @@ def _initial(key: bytes, nonce: bytes, counter: int) -> list[int]:
     return [s[0], *k[:4], s[1], *n, low, high, s[2], *k[4:], s[3]]
 
 
-def _block(state: list[int], rounds: int) -> bytes:
-    x = state.copy()
-    for _ in range(rounds // 2):
-        for a, b, c, d in _QUARTERS:
-            t = x[a] + x[d] & _MASK
-            x[b] ^= t << 7 & _MASK | t >> 25
-            t = x[b] + x[a] & _MASK
-            x[c] ^= t << 9 & _MASK | t >> 23
-            t = x[c] + x[b] & _MASK
-            x[d] ^= t << 13 & _MASK | t >> 19
-            t = x[d] + x[c] & _MASK
-            x[a] ^= t << 18 & _MASK | t >> 14
-    return _SIXTEEN.pack(*((p + q) & _MASK for p, q in zip(x, state, strict=True)))
+class _Lanes:
+    """How the words of some blocks lie in four integers: in lanes of 64 bits, 32 of them idle.
+
+    An integer has one word of each diagonal, and of that word the lanes of all blocks.
+    """
+
+    __slots__ = ("bits", "every", "mask", "numbers", "pack", "sort", "unpack")
+
+    def __init__(self, blocks: int) -> None:
+        self.bits = 64 * blocks
+        self.every = sum(1 << 64 * n for n in range(blocks))
+        self.numbers = sum(n << 64 * n for n in range(blocks))
+        self.mask = sum(_MASK << 64 * n for n in range(4 * blocks))
+        self.unpack = struct.Struct(f"<{16 * blocks}Q").unpack
+        self.pack = struct.Struct(f"<{16 * blocks}I").pack
+        place = {word: at for at, word in enumerate(chain(*_DIAGONALS))}
+        self.sort = itemgetter(
+            *(place[word] * blocks + n for n in range(blocks) for word in range(16))
+        )
+
+
+@lru_cache(_PLAIN_BLOCKS)
+def _lanes(blocks: int) -> _Lanes:
+    return _Lanes(blocks)
 
 
 def _plain(key: bytes, nonce: bytes, blocks: int, rounds: int, counter: int) -> bytes:
-    return b"".join(_block(_initial(key, nonce, counter + n), rounds) for n in range(blocks))
+    """Compute some blocks with long integers; the lower half of their counter must not overflow.
+
+    What a shift moves out of a word falls into idle bits, and is masked away.
+    """
+    lanes = _lanes(blocks)
+    mask, one, every = lanes.mask, lanes.bits, lanes.every
+    two, three = 2 * one, 3 * one
+    low1, low2, low3 = (1 << one) - 1, (1 << two) - 1, (1 << three) - 1
+    s = _initial(key, nonce, counter)
+    start = [
+        (s[i] | s[j] << one | s[k] << two | s[m] << three) * every for i, j, k, m in _DIAGONALS
+    ]
+    start[2] += lanes.numbers
+    a, b, c, d = start
+    for _ in range(rounds):
+        t = a + d & mask
+        b ^= (t << 7 | t >> 25) & mask
+        t = b + a & mask
+        c ^= (t << 9 | t >> 23) & mask
+        t = c + b & mask
+        d ^= (t << 13 | t >> 19) & mask
+        t = d + c & mask
+        a ^= (t << 18 | t >> 14) & mask
+        # Rows of the next round are the columns of this one, turned.
+        b, c, d = (
+            d >> one | (d & low1) << three,
+            c >> two | (c & low2) << two,
+            b >> three | (b & low3) << one,
+        )
+    out = b"".join(
+        (x + y & mask).to_bytes(4 * one // 8, "little")
+        for x, y in zip((a, b, c, d), start, strict=True)
+    )
+    return lanes.pack(*lanes.sort(lanes.unpack(out)))
 
 
 def _chunk(key: bytes, nonce: bytes, blocks: int, rounds: int, counter: int) -> bytes:
@@ -68,7 +105,7 @@ def _chunk(key: bytes, nonce: bytes, blocks: int, rounds: int, counter: int) -> 
     start[8] = counters & np.uint64(_MASK)
     start[9] = counters >> np.uint64(32)
     # Words in diagonals, so that one operation makes all four quarter-rounds.
-    a, b, c, d = (start[list(words)] for words in zip(*_QUARTERS[:4], strict=True))
+    a, b, c, d = (start[list(words)] for words in _DIAGONALS)
     t, u = np.empty_like(a), np.empty_like(a)
     next1, next2, next3 = [1, 2, 3, 0], [2, 3, 0, 1], [3, 0, 1, 2]
     add, left, right, either, xor = (
@@ -88,7 +125,7 @@ def _chunk(key: bytes, nonce: bytes, blocks: int, rounds: int, counter: int) -> 
         # Rows of the next round are the columns of this one, turned.
         b, c, d = d[next1], c[next2], b[next3]
     out = np.empty((16, blocks), np.uint32)
-    for part, words in zip((a, b, c, d), zip(*_QUARTERS[:4], strict=True), strict=True):
+    for part, words in zip((a, b, c, d), _DIAGONALS, strict=True):
         out[list(words)] = part
     out += start
     return out.T.astype("<u4", order="C").tobytes()
@@ -100,13 +137,16 @@ def keystream(key: bytes, nonce: bytes, length: int, rounds: int = 20, counter: 
     The key has 32 bytes, the nonce 8; `rounds` is even.
     """
     blocks = -(-length // BLOCK_BYTES)
-    if blocks <= _PLAIN_BLOCKS or not _has_numpy():
-        stream = _plain(key, nonce, blocks, rounds, counter)
-    else:
-        stream = b"".join(
-            _chunk(key, nonce, min(_CHUNK_BLOCKS, blocks - at), rounds, counter + at)
-            for at in range(0, blocks, _CHUNK_BLOCKS)
-        )
+    some, most = _plain, _PLAIN_BLOCKS
+    if blocks > _PLAIN_BLOCKS and _has_numpy():
+        some, most = _chunk, _CHUNK_BLOCKS
+    parts = []
+    end = counter + blocks
+    while counter < end:
+        count = min(most, end - counter, _MASK + 1 - (counter & _MASK))
+        parts.append(some(key, nonce, count, rounds, counter))
+        counter += count
+    stream = b"".join(parts)
     return stream if len(stream) == length else stream[:length]
 
 

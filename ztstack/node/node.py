@@ -490,6 +490,7 @@ class Node:
             w = Writer()
             match output:
                 case SendConfig():
+                    self.switch.introduce(now, output.to)
                     for chunk in output.chunks:
                         self._send_chunk(now, output, chunk, inbound)
                 case SendError():
@@ -501,9 +502,10 @@ class Node:
                     ).encode(w)
                     self._answer(now, output.destination, Verb.ERROR, w.getvalue(), inbound)
                 case SendRevocation():
-                    self._send(
-                        now, output.destination, Verb.NETWORK_CREDENTIALS, output.payload, z=False
-                    )
+                    self.switch.introduce(now, output.to)
+                    # On the way of the answer that follows it, so that it is there before.
+                    verb = Verb.NETWORK_CREDENTIALS
+                    self._answer(now, output.destination, verb, output.payload, inbound)
 
     def _send_chunk(
         self, now: int, output: SendConfig, chunk: ConfigChunk, inbound: Inbound | None

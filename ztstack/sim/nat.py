@@ -73,12 +73,12 @@ class Nat:
         if self.kind is NatKind.FULL_CONE:
             return mapping.inside
         by_host = self.kind is NatKind.RESTRICTED
-        sent = [
-            at
-            for to, at in mapping.contacts.items()
-            if (to.ip == remote.ip if by_host else to == remote)
-        ]
-        return mapping.inside if sent and now - max(sent) < self._lifetime_us else None
+        if by_host:
+            times = (at for to, at in mapping.contacts.items() if to.ip == remote.ip)
+            sent = max(times, default=None)
+        else:
+            sent = mapping.contacts.get(remote)
+        return mapping.inside if sent is not None and now - sent < self._lifetime_us else None
 
     def reboot(self, ip: bytes | None = None) -> None:
         """Forget everything, and have another address if one is given."""

@@ -47,6 +47,9 @@ class Conditions:
         return not (self.jitter_us or self.loss or self.duplicate or self.reorder or self.corrupt)
 
 
+_FINE: Final = Conditions()
+
+
 class Receiver(Protocol):
     """What is behind a machine's sockets."""
 
@@ -64,6 +67,13 @@ class Machine:
         self.group = 0
         """Machines of different groups do not hear each other: a partition."""
         self.receiver: Receiver | None = None
+
+    def ip_of_size(self, size: int) -> bytes | None:
+        """Return the first address of 4 or of 16 bytes."""
+        for ip in self.ips:
+            if len(ip) == size:
+                return ip
+        return None
 
     def __repr__(self) -> str:
         return f"Machine({self.name})"
@@ -144,11 +154,11 @@ class Network:
     ) -> None:
         """Send one datagram from `port`; with a `ttl` it may die on the way (RFC 791)."""
         if source_ip is None:
-            source_ip = next((ip for ip in sender.ips if len(ip) == len(remote.ip)), None)
+            source_ip = sender.ip_of_size(len(remote.ip))
         if source_ip is None:
             return
         source = Endpoint(source_ip, port)
-        wire = self.wires.get((source_ip, remote.ip))
+        wire = self.wires.get((source_ip, remote.ip)) if self.wires else None
         if wire is not None:
             wait = self._wait(wire, (source_ip, remote.ip), len(data))
             if wait > wire.queue_us:
@@ -167,7 +177,7 @@ class Network:
         if 0 < ttl <= INTERNET_HOPS:
             return
         target = self._machines.get(remote.ip)
-        conditions = target.conditions if target is not None else Conditions()
+        conditions = target.conditions if target is not None else _FINE
         self._fly(sender, conditions, source, remote, data, target)
 
     def _wait(self, wire: Conditions, ends: tuple[bytes, bytes], length: int) -> int:
@@ -262,8 +272,8 @@ class Network:
             self.lost += 1
             return
         self.delivered += 1
-        note = f"{self.now} {source} {target.name} {local} "
-        self.digest.update(note.encode() + data)
+        note = b"%d %b/%d %b/%d " % (self.now, *source, *local)
+        self.digest.update(b"".join((note, target.name.encode(), b" ", data)))
         target.receiver.receive(local, source, data)
 
     # Time.

@@ -16,6 +16,7 @@ from ztstack.vl1.topology import Topology
 from ztstack.wire.header import (
     HEADER_BYTES,
     MAX_PACKET,
+    Header,
     decode_fragment,
     decode_header,
     is_fragment,
@@ -37,8 +38,8 @@ class Intake:
         self._assembly = Assembly()
         self._beacon_at = NEVER
 
-    def take(self, now: int, path: Path, data: bytes) -> bytes | None:
-        """Return a whole packet for this node if the datagram completes one.
+    def take(self, now: int, path: Path, data: bytes) -> tuple[Header, bytes] | None:
+        """Return a whole packet for this node, and its head, if the datagram completes one.
 
         DecodeError if the datagram is nothing that a node sends.
         """
@@ -54,7 +55,7 @@ class Intake:
             elif header.is_fragmented:
                 return self._assemble(now, data)
             elif len(data) <= MAX_PACKET:
-                return data
+                return header, data
             else:
                 self._tracer.drop(Drop.TOO_LONG, "intake")
         elif len(data) == BEACON_BYTES:
@@ -63,12 +64,13 @@ class Intake:
             raise DecodeError(f"a datagram of {len(data)} bytes")
         return None
 
-    def _assemble(self, now: int, data: bytes) -> bytes | None:
+    def _assemble(self, now: int, data: bytes) -> tuple[Header, bytes] | None:
         try:
-            return self._assembly.add(now, data)
+            packet = self._assembly.add(now, data)
         except DecodeError:
             self._tracer.drop(Drop.BAD_FRAGMENT, "intake")
             return None
+        return None if packet is None else (decode_header(packet), packet)
 
     def _answer_beacon(self, now: int, path: Path, data: bytes) -> None:
         source = Address(int.from_bytes(data[8:13], "big"))

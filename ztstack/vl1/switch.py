@@ -44,6 +44,7 @@ from ztstack.wire.header import (
     HOPS_MASK,
     SUITE_POLY1305,
     SUITE_TRUSTED,
+    Header,
     decode_header,
 )
 from ztstack.wire.replies import Error, Ok
@@ -175,10 +176,13 @@ class Switch(Views):
             self._whois.request(now, message.destination)
             return
         self._seek(now, peer)
-        if not self._outbox.send(
-            now, peer, message.verb, message.payload, compress=message.compress
-        ):
+        _, _, verb, payload, compress = message
+        if not self._outbox.send(now, peer, verb, payload, compress=compress):
             self._whois.queue(message)
+
+    def introduce(self, now: int, identity: Identity) -> None:
+        """Name a node that has not spoken yet, so that nobody need be asked who it is."""
+        self._topology.add(now, identity)
 
     def echo(self, now: int, destination: Address, data: bytes) -> None:
         """Ask for a sign of life; EchoReply brings back `data`, which must not be empty."""
@@ -212,8 +216,7 @@ class Switch(Views):
     ) -> None:
         """Answer a message on the path on which it came."""
         w = Writer()
-        verb = inbound.verb if in_re_verb is None else in_re_verb
-        Ok(verb, inbound.packet_id, body).encode(w)
+        Ok(in_re_verb or inbound.verb, inbound.packet_id, body).encode(w)
         self._reply(now, inbound, Verb.OK, w.getvalue())
 
     def reply_error(self, now: int, inbound: Inbound, code: int, body: bytes) -> None:
@@ -267,7 +270,7 @@ class Switch(Views):
             return
         key, packet = waiting
         self._events.append(IdentityLearned(identity.address))
-        self._receive_hello(now, key, packet)
+        self._receive_hello(now, key, decode_header(packet), packet)
         self._flush(now)
 
     # The peer cache.
@@ -381,15 +384,14 @@ class Switch(Views):
 
     def _receive(self, now: int, path: Path, data: bytes) -> None:
         try:
-            packet = self._intake.take(now, path, data)
-            if packet is not None:
-                self._receive_whole(now, path, packet)
+            taken = self._intake.take(now, path, data)
+            if taken is not None:
+                self._receive_whole(now, path, *taken)
         except DecodeError:
             self._tracer.drop(Drop.MALFORMED, "switch")
 
-    def _receive_whole(self, now: int, path: Path, packet: bytes) -> None:
+    def _receive_whole(self, now: int, path: Path, header: Header, packet: bytes) -> None:
         """Open a whole packet for us (vl1 section 3.7)."""
-        header = decode_header(packet)
         if header.source == self._topology.address:
             self._tracer.drop(Drop.FROM_SELF, "switch")
             return
@@ -398,7 +400,7 @@ class Switch(Views):
             self._tracer.drop(Drop.UNTRUSTED_PATH, "switch")
             return
         if header.suite == SUITE_POLY1305 and packet[ENVELOPE_OFFSET] & VERB_MASK == Verb.HELLO:
-            self._receive_hello(now, path.key, packet)
+            self._receive_hello(now, path.key, header, packet)
             return
         peer = self._topology.peers.get(header.source)
         if peer is None:
@@ -451,8 +453,7 @@ class Switch(Views):
     def _receive_other(self, now: int, peer: Peer, message: Inbound) -> None:
         self._received(now, peer, message.path, message.hops, message.verb)
 
-    def _receive_hello(self, now: int, key: PathKey, packet: bytes) -> None:
-        header = decode_header(packet)
+    def _receive_hello(self, now: int, key: PathKey, header: Header, packet: bytes) -> None:
         try:
             taken = self._hello.receive(now, header, key, packet)
         except DecodeError:
@@ -551,7 +552,7 @@ class Switch(Views):
         for held in self._whois.take_held(now):
             path = self._topology.path(*held.path)
             try:
-                self._receive_whole(now, path, held.packet)
+                self._receive_whole(now, path, decode_header(held.packet), held.packet)
             except DecodeError:
                 self._tracer.drop(Drop.MALFORMED, "switch")
 

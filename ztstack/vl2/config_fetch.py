@@ -90,7 +90,11 @@ class ConfigAssembler:
 
 
 class ConfigFetch:
-    """When to ask, and what the answers make of the network's status."""
+    """When to ask, and what the answers make of the network's status.
+
+    The first question says that no configuration is held, even if there is one from the cache:
+    revocations are not kept, and the controller tells them again to whoever begins.
+    """
 
     def __init__(self, now: int, network: NetworkId, *, is_cached: bool) -> None:
         self.network = network
@@ -127,10 +131,6 @@ class ConfigFetch:
         self._ask_at = again if self._ask_at is None else min(self._ask_at, again)
         before, self._failure = self.status, status
         self._note(before, detail)
-
-    def hold(self, revision: int, timestamp: int) -> None:
-        """Say in requests that this configuration, from the cache, is held."""
-        self._revision, self._timestamp = revision, timestamp
 
     def doubt(self, now: int) -> None:
         """Ask soon: a member does not accept what the controller gave us last."""

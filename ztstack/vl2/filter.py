@@ -7,6 +7,7 @@ from typing import Final
 
 from ztstack.base.address import Address
 from ztstack.base.entropy import Entropy
+from ztstack.base.limits import BoundedMap
 from ztstack.base.mac import Mac
 from ztstack.vl2.membership import Membership, Memberships
 from ztstack.vl2.ndp_emulation import embedded_node
@@ -24,6 +25,9 @@ from ztstack.vl2.rules import (
 )
 from ztstack.wire.credentials import Capability
 
+CAPABILITIES_LIMIT: Final = 256
+"""Capabilities whose rules are compiled, and what is kept of each."""
+CAPABILITY_ENTRIES: Final = 256
 _NO_TAGS: Final[dict[int, int]] = {}
 
 
@@ -84,10 +88,15 @@ class Filter:
         self._config: NetworkConfig | None = None
         self._own_tags = _NO_TAGS
         self._base = RuleCache(())
+        # By the holder and the number: the capability itself, which may be replaced, and its rules.
+        self._capable: BoundedMap[tuple[Address, int], tuple[Capability, RuleCache]] = BoundedMap(
+            CAPABILITIES_LIMIT
+        )
 
     def configure(self, config: NetworkConfig) -> None:
         self._config = config
         self._base = RuleCache(config.rules)
+        self._capable = BoundedMap(CAPABILITIES_LIMIT)
         self._own_tags = {tag.id: tag.value for tag in config.tags}
         self.accepts_all = is_accept_all(config.rules)
         self._is_uniform = is_uniform(config.rules) and all(
@@ -137,4 +146,16 @@ class Filter:
         assert self._config is not None
         ends = _Ends(self._config, self._own_tags, member)
         base = self._base.evaluate(frame, self._local, ends, self._entropy, version)
-        return decide(base, capabilities, frame, self._local, ends, self._entropy)
+        capable = (
+            self._rules_of(one).evaluate(frame, self._local, ends, self._entropy, version)
+            for one in capabilities
+        )
+        return decide(base, capable)
+
+    def _rules_of(self, capability: Capability) -> RuleCache:
+        key = (capability.issued_to, capability.id)
+        found = self._capable.get(key)
+        if found is None or found[0] is not capability:
+            found = (capability, RuleCache(capability.rules, CAPABILITY_ENTRIES))
+            self._capable.set(key, found)
+        return found[1]

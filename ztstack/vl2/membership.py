@@ -133,22 +133,23 @@ class Membership:
         return Acceptance.NEW
 
     def accept_revocation(self, revocation: Revocation, controller: Identity) -> Acceptance:
-        revocation.verify(controller)
         kind, threshold = revocation.credential_type, revocation.threshold
-        is_new = False
-        if kind in _BY_NUMBER:
-            key = (kind, revocation.credential_id)
-            if threshold > (self.thresholds.get(key) or 0):
-                self.thresholds.set(key, threshold)
-                is_new = True
-        elif kind == CredentialType.COM:
-            is_new = threshold > self.com_threshold
+        key = (kind, revocation.credential_id)
+        if kind == CredentialType.COM:
+            held = self.com_threshold
+        elif kind in _BY_NUMBER:
+            held = self.thresholds.get(key) or 0
         else:
             return Acceptance.REJECTED
+        if threshold <= held:
+            # Every member passes it on, so most that come are copies.
+            return Acceptance.REDUNDANT
+        revocation.verify(controller)
+        if kind in _BY_NUMBER:
+            self.thresholds.set(key, threshold)
         # A rule of the original: whatever is revoked sets this threshold too, even to a lower time.
-        if is_new:
-            self.com_threshold = threshold
-        return Acceptance.NEW if is_new else Acceptance.REDUNDANT
+        self.com_threshold = threshold
+        return Acceptance.NEW
 
     def _is_revoked(self, credential: Tag | Capability | Ownership) -> bool:
         threshold = self.thresholds.get((_TYPES[type(credential)], credential.id))

@@ -80,8 +80,6 @@ class Network:
         self._adhoc_status: StatusChanged | None = None
         self._load(now, cached)
         self._fetch = ConfigFetch(now, network_id, is_cached=self.config is not None)
-        if self.config is not None:
-            self._fetch.hold(self.config.revision, self.config.timestamp)
         if network_id.is_adhoc:
             self._fetch.stop()
         else:

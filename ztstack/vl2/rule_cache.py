@@ -53,7 +53,8 @@ _TAGS: Final = frozenset(range(RuleType.MATCH_TAGS_DIFFERENCE, RuleType.MATCH_TA
 class RuleCache:
     """One list of rules, and what it said of the frames seen lately."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[Rule], limit: int = ENTRIES_LIMIT) -> None:
+        self._limit = limit
         # Each rule of chance is an object of its own, as its draws are.
         self._rules = tuple(replace(r) if r.type == RuleType.MATCH_RANDOM else r for r in rules)
         self._random = [rule for rule in self._rules if rule.type == RuleType.MATCH_RANDOM]
@@ -93,7 +94,7 @@ class RuleCache:
         )
         found = self._known.get(key)
         if found is None:
-            if len(self._known) >= ENTRIES_LIMIT:
+            if len(self._known) >= self._limit:
                 self._known.clear()
             found = go_through(self._rules, frame, packet, local, credentials, entropy, draws)
             self._known[key] = found

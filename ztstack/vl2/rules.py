@@ -10,7 +10,6 @@ from ztstack.base.address import Address
 from ztstack.base.entropy import Entropy
 from ztstack.base.mac import Mac
 from ztstack.vl2.packet_view import PacketView
-from ztstack.wire.credentials import Capability
 from ztstack.wire.rules import ACCEPT_ALL, Rule, RuleType
 
 NOBODY: Final = Address(0)
@@ -476,21 +475,16 @@ ACCEPTED: Final = Decision(Outcome.ACCEPT)
 DROPPED: Final = Decision(Outcome.DROP)
 
 
-def decide(
-    base: Evaluation,
-    capabilities: Iterable[Capability],
-    frame: FilterFrame,
-    local: Address,
-    credentials: Credentials,
-    entropy: Entropy,
-) -> Decision:
-    """Take what the network's rules say, and if they do not know, the sender's capabilities."""
+def decide(base: Evaluation, capable: Iterable[Evaluation]) -> Decision:
+    """Take what the network's rules say, and if they do not know, the sender's capabilities.
+
+    These are asked one after the other, until one knows.
+    """
     if base.outcome is Outcome.DROP:
         return DROPPED
     if base.outcome is not Outcome.NO_MATCH:
         return Decision(base.outcome, _redirect(base), (base.tee,) if base.tee else ())
-    for capability in capabilities:
-        answer = evaluate(capability.rules, frame, local, credentials, entropy)
+    for answer in capable:
         if answer.outcome >= Outcome.REDIRECT:
             tees = tuple(tee for tee in (answer.tee, base.tee) if tee is not None)
             return Decision(answer.outcome, _redirect(answer), tees)

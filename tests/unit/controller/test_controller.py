@@ -412,10 +412,14 @@ def revoked(outputs: list[Output]) -> list[tuple[str, list[str]]]:
     return found
 
 
-def refresh(machine: Controller, network: NetworkId, who: Identity, now: int) -> list[Output]:
-    machine.receive_request(now, who, 7, ConfigRequest(network, default_metadata()), None)
+def refresh(
+    machine: Controller, network: NetworkId, who: Identity, now: int, held: int = 1
+) -> list[Output]:
+    """Ask with a configuration of the time `held`; the answer comes after the revocations."""
+    request = ConfigRequest(network, default_metadata(), revision=held, timestamp=held)
+    machine.receive_request(now, who, 7, request, None)
     outputs = machine.take_output()
-    assert isinstance(outputs[0], SendConfig)
+    assert isinstance(outputs[-1], SendConfig)
     return outputs
 
 
@@ -438,9 +442,50 @@ def test_who_missed_a_revocation_is_told_at_its_next_request() -> None:
     again = controller(store)
     late = refresh(again, network, B, START_US + 4 * minute)
     assert revoked(late) == [(str(B.address), [str(A.address)])]
-    again.authorize(START_US + 5 * minute, network, A.address)
+    assert revoked(refresh(again, network, B, START_US + 8 * minute)) == []
+    # Nor does a member that was started again.
+    late = refresh(again, network, B, START_US + 9 * minute, held=0)
+    assert revoked(late) == [(str(B.address), [str(A.address)])]
+    again.authorize(START_US + 10 * minute, network, A.address)
     again = controller(store)
-    assert revoked(refresh(again, network, B, START_US + 6 * minute)) == []
+    assert revoked(refresh(again, network, B, START_US + 11 * minute)) == []
+
+
+def test_who_is_let_in_is_told_who_is_out() -> None:
+    machine = controller()
+    network = machine.create_network(START_US, private=True).id
+    machine.authorize(START_US, network, A.address)
+    machine.deauthorize(START_US, network, A.address)
+    for minute in range(5):
+        refused = ask(machine, network, B, START_US + minute * 60 * SECOND)
+        assert isinstance(refused, SendError)
+    machine.authorize(START_US + 241 * SECOND, network, B.address)
+    outputs = machine.take_output()
+    assert revoked(outputs) == [(str(B.address), [str(A.address)])]
+    assert isinstance(outputs[-1], SendConfig)
+
+
+def test_a_controller_that_was_away_speaks_to_those_it_has_not_heard() -> None:
+    store = MemoryStore()
+    machine = controller(store)
+    network = machine.create_network(START_US, private=True).id
+    for who in (A, B):
+        machine.authorize(START_US, network, who.address)
+        ask(machine, network, who)
+    # This one was named, but nobody knows its key.
+    machine.authorize(START_US, network, IDENTITIES[3].address)
+    machine = controller(store)
+    machine.deauthorize(START_US + SECOND, network, A.address)
+    names = [str(A.address)]
+    told = revoked(machine.take_output())
+    assert told == [(str(A.address), names), (str(B.address), names)]
+    machine.put_network(START_US + SECOND * 2, replace(machine.networks()[0], mtu=1400))
+    *_, pushed = machine.take_output()
+    assert pushed.destination == B.address
+    assert config_of(pushed).mtu == 1400
+    # By now it would have asked.
+    machine.put_network(START_US + ONLINE_US, replace(machine.networks()[0], mtu=1500))
+    assert machine.take_output() == []
 
 
 def test_revocations_are_over_when_certificates_are() -> None:

@@ -81,3 +81,14 @@ def test_few_of_many_are_greeted_at_the_start() -> None:
     hellos = [data for _, source, to, data in network.sent if (source, to) == (MOVED, B)]
     assert len(hellos) == RETURN_GREETINGS
     assert {len(data) for data in hellos} == {HELLO_BYTES}
+
+
+def test_who_was_named_is_spoken_to_at_once() -> None:
+    """Only the other has to ask the root who speaks to it."""
+    network, a, b = world_of()
+    network.run(1 * SECOND)
+    a.switch.introduce(network.now, IDENTITIES[2].public)
+    network.sent.clear()
+    a.switch.send(network.now, b.address, Verb.USER_MESSAGE, b"first")
+    network.run(4 * LATENCY_US)
+    assert b.payloads(Verb.USER_MESSAGE) == [b"first"]

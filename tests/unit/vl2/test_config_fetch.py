@@ -61,16 +61,22 @@ def test_silence() -> None:
     assert times == [second * SECOND for second in (0, 1, 3, 5, 10, 15, 20)]
 
 
-def test_the_request_names_what_is_held() -> None:
-    fetch = ConfigFetch(0, NETWORK, is_cached=True)
-    fetch.hold(revision=3, timestamp=1234)
-    assert fetch.status is NetworkStatus.OK
-    fetch.handle_timer(0)
+def requested(fetch: ConfigFetch, now: int) -> ConfigRequest:
+    fetch.handle_timer(now)
     (output,) = fetch.take_output()
     assert isinstance(output, SendMessage)
-    request = ConfigRequest.decode(Reader(output.payload))
-    assert (request.network, request.revision, request.timestamp) == (NETWORK, 3, 1234)
+    return ConfigRequest.decode(Reader(output.payload))
+
+
+def test_the_request_names_what_came_in_this_life() -> None:
+    fetch = ConfigFetch(0, NETWORK, is_cached=True)
+    assert fetch.status is NetworkStatus.OK
+    request = requested(fetch, 0)
+    assert (request.network, request.revision, request.timestamp) == (NETWORK, 0, 0)
     assert request.metadata.get_uint("v") == 7
+    fetch.receive_config(SECOND, 3, 1234)
+    request = requested(fetch, SECOND + RENEW_US)
+    assert (request.revision, request.timestamp) == (3, 1234)
 
 
 def test_renewal() -> None:

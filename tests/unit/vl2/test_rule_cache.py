@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +12,17 @@ import pytest
 from tests.support.switches import SeededEntropy
 from ztstack.base.address import Address
 from ztstack.base.mac import Mac
+from ztstack.base.network_id import NetworkId
+from ztstack.vl2.filter import Filter
+from ztstack.vl2.membership import Memberships
+from ztstack.vl2.network_config import NetworkConfig
 from ztstack.vl2.rule_cache import ENTRIES_LIMIT, RANDOM_LIMIT, SHORT_LIST, RuleCache
 from ztstack.vl2.rules import FilterFrame, Outcome, evaluate
+from ztstack.wire.credentials import Capability
 from ztstack.wire.rules import LAYOUTS, Rule, RuleType
 
 LOCAL = Address(0x1111111111)
+NETWORK = NetworkId.parse("8056c2e21c000001")
 OTHERS = [Address(0x2222222222), Address(0x3333333333)]
 MACS = [Mac(0x0200000000 + n) for n in range(3)] + [Mac(0xFFFFFFFFFFFF), Mac(0x3333FF000001)]
 IPS4 = [bytes((10, 0, 0, n)) for n in range(3)]
@@ -213,3 +220,41 @@ def test_the_memory_is_bounded() -> None:
         one = frame(chance)._replace(source_mac=Mac(number))
         cache.evaluate(one, LOCAL, Certified(1), SeededEntropy(1), 1)
     assert 0 < len(cache) <= ENTRIES_LIMIT
+
+
+def sure(capability: Capability) -> tuple[Filter, Memberships]:
+    """Return the rules of a network that leaves all to capabilities, and a member that has one."""
+    memberships = Memberships(NETWORK)
+    memberships.obtain(OTHERS[0]).capabilities.set(capability.id, capability)
+    return filter_of(Chance(0)), memberships
+
+
+def filter_of(entropy: Chance) -> Filter:
+    found = Filter(LOCAL, entropy)
+    rules = (Rule(RuleType.ACTION_BREAK),)
+    found.configure(NetworkConfig(network=NETWORK, timestamp=1, issued_to=LOCAL, rules=rules))
+    return found
+
+
+def test_capabilities_say_the_same_again() -> None:
+    outcomes: Counter[Outcome] = Counter()
+    for seed in range(20):
+        chance = random.Random(f"capability {seed}")
+        some = (*rules(chance, chance.choice((8, 20))), Rule(RuleType.ACTION_ACCEPT))
+        kept, memberships = sure(Capability(NETWORK, 1, 1, some))
+        for _ in range(200):
+            one = frame(chance)._replace(inbound=True, source=OTHERS[0])
+            found = kept.inbound(one, memberships)
+            assert found == filter_of(Chance(0)).inbound(one, memberships), one
+            outcomes[found.outcome] += 1
+    assert min(outcomes[Outcome.DROP], outcomes[Outcome.ACCEPT]) > 200
+
+
+def test_a_capability_that_is_replaced_is_read_anew() -> None:
+    accept = [Rule(RuleType.ACTION_ACCEPT)] * SHORT_LIST
+    kept, memberships = sure(Capability(NETWORK, 1, 1, tuple(accept)))
+    one = flow(1)._replace(inbound=True, source=OTHERS[0])
+    assert kept.inbound(one, memberships).accepts
+    drop = (Rule(RuleType.ACTION_DROP), *accept)
+    memberships.obtain(OTHERS[0]).capabilities.set(1, Capability(NETWORK, 2, 1, drop))
+    assert not kept.inbound(one, memberships).accepts
