@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections import Counter
 from pathlib import Path
@@ -48,14 +47,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         folder = item.path.relative_to(root).parts[0]
         if folder in _FOLDER_MARKERS:
             item.add_marker(getattr(pytest.mark, folder))
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Let the search for garbage pass over modules and tests, which stay to the end."""
-    del session
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000)
 
 
 def pytest_runtest_call(item: pytest.Item) -> None:
