@@ -127,10 +127,11 @@ def test_an_address_of_another_machine_cannot_be_bound() -> None:
     asyncio.run(run())
 
 
-async def collected(sent: list[tuple[int, bytes]]) -> Collector:
+async def collected(sent: list[tuple[int, bytes]], *, expects_one: bool = False) -> Collector:
     """Let sockets of several numbers send before the receiver looks for the first time."""
     collector = Collector()
     receiver = UdpSockets(asyncio.get_running_loop(), collector)
+    receiver.expects_one = expects_one
     senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
     try:
         target = receiver.open(LOOPBACK).local
@@ -162,3 +163,11 @@ def test_datagrams_of_two_senders_are_not_mixed() -> None:
 def test_large_single_datagrams_do_not_overflow_the_buffer() -> None:
     sent = [(0, bytes((number,)) * 60_000) for number in range(20)]
     assert asyncio.run(collected(sent)).datagrams == [data for _, data in sent]
+
+
+@pytest.mark.parametrize("expects_one", [True, False])
+def test_one_that_is_expected_is_not_waited_with(expects_one: bool) -> None:
+    sent = [(0, bytes((number,)) * 60) for number in range(10)]
+    collector = asyncio.run(collected(sent, expects_one=expects_one))
+    assert collector.datagrams == [data for _, data in sent]
+    assert (collector.wakeups, collector.most) == ((2, 9) if expects_one else (1, 10))

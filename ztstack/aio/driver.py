@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from ztstack.aio.alertness import SMALL_BYTES, Alertness
 from ztstack.aio.capture import CaptureFiles, FrameCapture, WireCapture
 from ztstack.aio.clock import Clock
 from ztstack.aio.tcp_relay import RelayClient, TcpRelay
@@ -18,12 +19,6 @@ from ztstack.node.events import Event
 from ztstack.node.node import Node
 
 EARLIEST_TIMER_S: Final = 0.001
-AWAKE_US: Final = 600
-"""How long an answer to a small datagram is waited for awake, while answers come so soon.
-
-To sleep and to be woken costs more than half of such an exchange, mostly in cold caches.
-"""
-SMALL_BYTES: Final = 512
 LAST_WORDS: Final = 3
 LAST_WORDS_S: Final = 0.005
 _FOREVER: Final = 1 << 62
@@ -52,10 +47,7 @@ class Driver:
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = _FOREVER
-        # When a small datagram left to which nothing came yet, and how it was before.
-        self._asked_at: int | None = None
-        self._looked_for: int | None = None
-        self._is_awake = self._is_lively = False
+        self._alertness = Alertness()
 
     @property
     def node(self) -> Node:
@@ -125,9 +117,7 @@ class Driver:
         ends: Sequence[int] = (),
     ) -> None:
         now = self.now()
-        if self._asked_at is not None:
-            self._is_lively = len(view) <= SMALL_BYTES and now - self._asked_at < AWAKE_US
-            self._asked_at = None
+        self._alertness.heard(now, len(view))
         if self.relay is not None and number != ALL_SOCKETS:
             self.relay.client.heard(now, remote, step)
         assert self._node is not None
@@ -164,11 +154,9 @@ class Driver:
         if not self.udp.is_blocked:
             datagrams, more = node.take_datagrams(now)
             self._send(now, datagrams)
-            if len(datagrams) == 1 and len(datagrams[0].data) <= SMALL_BYTES:
-                self._asked_at = now
-                if self._is_lively and not self._is_awake:
-                    self._is_awake = True
-                    self.loop.call_soon(self._stay_awake)
+            is_small = len(datagrams) == 1 and len(datagrams[0].data) <= SMALL_BYTES
+            if is_small and self._alertness.asked(now):
+                self.loop.call_soon(self._stay_awake)
         if self.relay is not None:
             self.relay.client.handle_timer(now)
             self.relay.flush()
@@ -180,14 +168,10 @@ class Driver:
 
     def _stay_awake(self) -> None:
         """Keep the loop from sleeping as long as the answer may come at once."""
-        asked_at = self._asked_at
-        if asked_at is not None and self._node is not None and self.now() - asked_at < AWAKE_US:
+        if self._node is not None and self._alertness.stays(self.now()):
             self.loop.call_soon(self._stay_awake)
-            # The loop looked, and nothing was there.
-            self.udp.expects_one = asked_at == self._looked_for
-            self._looked_for = asked_at
-        else:
-            self._is_awake = False
+            # Who looked and found nothing finds one datagram the next time.
+            self.udp.expects_one = self._alertness.looked()
 
     def _send(self, now: int, datagrams: list[Datagram]) -> None:
         relay = self.relay
