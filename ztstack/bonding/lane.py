@@ -41,13 +41,10 @@ _BASE_WINDOW_US: Final = 10 * SECOND
 _RATE_WINDOW_US: Final = 10 * SECOND
 _LEAST_SAMPLE: Final = 30_000
 _FULL_US: Final = 8_000
-_SURPRISE_US: Final = 5_000
 _CROWDED_US: Final = SECOND
 _CROWDED_DISCOUNT: Final = 4
-_GROWTH: Final = 1.1
 _GUESS_GROWTH: Final = 1.05
 _GUESS_DECAY: Final = 0.9
-_SURPRISE_GROWTH: Final = 1.25
 _FIRST_RATE: Final = 125.0
 """Bytes in a microsecond that are believed until something was measured: 1 Gbit/s."""
 _FIRST_SAMPLES: Final = 3
@@ -83,7 +80,6 @@ class Lane:
         "_carried",
         "_down_delay_us",
         "_failover_us",
-        "_first_rates",
         "_hold_us",
         "_is_measuring",
         "_last_sample",
@@ -92,7 +88,9 @@ class Lane:
         "_refractory_at",
         "_refractory_us",
         "_silent_since",
+        "_samples",
         "_stage",
+        "_surplus",
         "_up_delay_us",
         "avoided",
         "busy_until",
@@ -127,7 +125,6 @@ class Lane:
         self._failover_us = 0 if self._is_measuring else settings.failover_us
         self._silent_since: int | None = None
         self._carried = 0.0
-        self._first_rates: list[float] = []
         self.path = path
         self.interface = interface
         self.state = LaneState.UP
@@ -159,6 +156,8 @@ class Lane:
         self._base_next: float | None = None
         self._base_since = now
         self._last_sample: Probe | None = None
+        self._samples = 0
+        self._surplus = 0.0
         self._queue_at = NEVER
         self._refractory_us = 0
         self._refractory_at = NEVER
@@ -240,7 +239,7 @@ class Lane:
     @property
     def _is_filling(self) -> bool:
         """Tell whether a queue was seen for the first time: what it carries is to be known soon."""
-        is_known = len(self._first_rates) >= _FIRST_SAMPLES
+        is_known = self._samples >= _FIRST_SAMPLES
         if not self._is_measuring or is_known or self.state is not LaneState.UP:
             return False
         return self._last_sample is not None and self._last_sample.queue_us > _FULL_US
@@ -365,36 +364,53 @@ class Lane:
         queue = max(0.0, rtt - self._base)
         if queue > _FULL_US:
             self._queue_at = now
-        if self.is_measured and queue + _SURPRISE_US < min(probe.queue_us, _FULL_US * 4):
-            # It drained faster than was thought.
-            self.rate *= _SURPRISE_GROWTH
         before = self._last_sample
         self._last_sample = Probe(probe.sent_at, probe.sent_bytes, queue)
-        # What the model thought the queue was, against what it has been.
-        self.busy_until = max(float(now), self.busy_until + queue - probe.queue_us)
+        # What the queue has been, against what the model thought it was.
+        surplus = queue - probe.queue_us
+        self.busy_until = max(float(now), self.busy_until + surplus)
         if before is None or probe.sent_at - before.sent_at > _RATE_WINDOW_US:
             return
         carried = probe.sent_bytes - before.sent_bytes
         spacing = (probe.sent_at + queue) - (before.sent_at + before.queue_us)
         if carried < _LEAST_SAMPLE or spacing <= 0:
             return
-        full = min(queue, before.queue_us) > max(_FULL_US, self._base / 5)
-        self._take_rate(max(carried / spacing, _LEAST_RATE), is_full=full)
-
-    def _take_rate(self, rate: float, *, is_full: bool) -> None:
-        """Believe what a path with a queue carried; without one, more might have been carried."""
-        if not is_full:
-            if self.is_measured and rate > self.rate:
-                self.rate = min(rate, self.rate * _GROWTH)
+        rate = max(carried / spacing, _LEAST_RATE)
+        full = max(_FULL_US, self._base / 5)
+        if not self.is_measured and queue <= full:
             self._carried = max(self._carried * _GUESS_DECAY, rate * _GUESS_GROWTH)
-            return
-        if len(self._first_rates) < _FIRST_SAMPLES:
-            # It may have been idle in between, or have lost what the queue had no room for.
-            self._first_rates.append(rate)
-            self.rate = sorted(self._first_rates)[(len(self._first_rates) - 1) // 2]
+        elif self._samples < _FIRST_SAMPLES and queue > full:
+            # It may have been idle before, so the most of the first ones counts.
+            self.rate = max(self.rate, rate) if self.is_measured else rate
             self.is_measured = True
-        else:
+            self._samples += 1
+        elif min(queue, before.queue_us) > full:
+            # It was never idle in between, so this is what it carries.
             self.rate += max((rate - self.rate) / 3, -self.rate / 5)
+        else:
+            self._correct_rate(carried, probe.sent_at - before.sent_at, rate, surplus)
+
+    def _correct_rate(self, carried: int, spacing: int, rate: float, surplus: float) -> None:
+        """Move to where the model would have been right; `rate` is the least that was carried.
+
+        If a queue is longer than it was thought to be, the path carries less than was thought,
+        however long it was idle, and more if it is shorter. An answer that was held up makes a
+        queue seem longer, but the next one not; and it says little when little was sent.
+        """
+        before, self._surplus = self._surplus, surplus
+        needed = carried / self.rate
+        share = min(needed / spacing, 1.0)
+        if surplus > 0:
+            most = carried / (needed + max(0.0, min(before, surplus)))
+            if most < self.rate:
+                self.rate += max(
+                    ((min(rate, most) + most) / 2 - self.rate) * share * share, -self.rate / 5
+                )
+        elif needed + surplus > 0:
+            least = carried / (needed + surplus)
+            self.rate += min((least - self.rate) * share, self.rate / 4)
+        else:
+            self.rate += self.rate / 4
 
     def assume(self, rate: float) -> None:
         """Take the rate of other paths for that of this one, as long as no queue was seen here."""
