@@ -43,11 +43,15 @@ _LEAST_SAMPLE: Final = 30_000
 _FULL_US: Final = 8_000
 _CROWDED_US: Final = SECOND
 _CROWDED_DISCOUNT: Final = 4
+_MOST_GROWTH: Final = 0.25
+_MOST_TIMES: Final = 8
+_SLACK_US: Final = 500
 _GUESS_GROWTH: Final = 1.05
 _GUESS_DECAY: Final = 0.9
 _FIRST_RATE: Final = 125.0
 """Bytes in a microsecond that are believed until something was measured: 1 Gbit/s."""
 _FIRST_SAMPLES: Final = 3
+_SAMPLES: Final = 8
 _LEAST_RATE: Final = 0.0125
 
 
@@ -80,17 +84,20 @@ class Lane:
         "_carried",
         "_down_delay_us",
         "_failover_us",
+        "_full_samples",
         "_hold_us",
         "_is_measuring",
         "_last_sample",
+        "_least",
         "_open",
         "_queue_at",
+        "_queues",
         "_refractory_at",
         "_refractory_us",
         "_silent_since",
-        "_samples",
         "_stage",
-        "_surplus",
+        "_surpluses",
+        "_times_short",
         "_up_delay_us",
         "avoided",
         "busy_until",
@@ -156,8 +163,11 @@ class Lane:
         self._base_next: float | None = None
         self._base_since = now
         self._last_sample: Probe | None = None
-        self._samples = 0
-        self._surplus = 0.0
+        self._full_samples = 0
+        self._least: deque[float] = deque(maxlen=_SAMPLES)
+        self._queues: deque[float] = deque((0.0, 0.0, 0.0), maxlen=3)
+        self._times_short = 0
+        self._surpluses: deque[float] = deque((0.0, 0.0, 0.0), maxlen=3)
         self._queue_at = NEVER
         self._refractory_us = 0
         self._refractory_at = NEVER
@@ -239,7 +249,7 @@ class Lane:
     @property
     def _is_filling(self) -> bool:
         """Tell whether a queue was seen for the first time: what it carries is to be known soon."""
-        is_known = self._samples >= _FIRST_SAMPLES
+        is_known = self._full_samples >= _FIRST_SAMPLES
         if not self._is_measuring or is_known or self.state is not LaneState.UP:
             return False
         return self._last_sample is not None and self._last_sample.queue_us > _FULL_US
@@ -267,9 +277,11 @@ class Lane:
         self._stage = 0
         self._silent_since = None
         self.due = now
-        self._learn_rtt(now, rtt)
         if probe is not None and probe.sent_at == sent_at:
+            self._learn_rtt(now, rtt, probe.queue_us)
             self._learn_rate(now, rtt, probe)
+        else:
+            self._learn_rtt(now, rtt, 0.0)
         if self.state is LaneState.UP:
             self._drain(now)
             return
@@ -346,16 +358,19 @@ class Lane:
             weight = min(total * LOSS_WEIGHT, MOST_TOLD_WEIGHT)
             self.loss += weight * (lost / total - self.loss)
 
-    def _learn_rtt(self, now: int, rtt: float) -> None:
+    def _learn_rtt(self, now: int, rtt: float, queue_us: float) -> None:
+        """Learn from an answer; the question is thought to have waited so long in a queue."""
         if self.rtt_us is None:
             self.rtt_us, self.variance_us = rtt, rtt / 4
         else:
             self.variance_us += (abs(rtt - self.rtt_us) - self.variance_us) / 4
             self.rtt_us += (rtt - self.rtt_us) / 8
         self._base = rtt if self._base is None else min(self._base, rtt)
-        self._base_next = rtt if self._base_next is None else min(self._base_next, rtt)
+        # A queue that stays is not to become a part of the way.
+        alone = max(self._base, rtt - queue_us)
+        self._base_next = alone if self._base_next is None else min(self._base_next, alone)
         if now - self._base_since >= _BASE_WINDOW_US:
-            self._base, self._base_next, self._base_since = self._base_next, rtt, now
+            self._base, self._base_next, self._base_since = self._base_next, alone, now
         self.one_way_us = self._base / 2
 
     def _learn_rate(self, now: int, rtt: float, probe: Probe) -> None:
@@ -364,55 +379,73 @@ class Lane:
         queue = max(0.0, rtt - self._base)
         if queue > _FULL_US:
             self._queue_at = now
+        self._queues.append(queue)
         before = self._last_sample
         self._last_sample = Probe(probe.sent_at, probe.sent_bytes, queue)
         # What the queue has been, against what the model thought it was.
         surplus = queue - probe.queue_us
+        self._surpluses.append(surplus)
         self.busy_until = max(float(now), self.busy_until + surplus)
         if before is None or probe.sent_at - before.sent_at > _RATE_WINDOW_US:
             return
         carried = probe.sent_bytes - before.sent_bytes
-        spacing = (probe.sent_at + queue) - (before.sent_at + before.queue_us)
+        pause = max(probe.sent_at - before.sent_at, 1)
+        spacing = pause + queue - before.queue_us
         if carried < _LEAST_SAMPLE or spacing <= 0:
             return
-        rate = max(carried / spacing, _LEAST_RATE)
+        # An answer that was held up must not make it more; that it was idle in between may be.
+        self._least.append(max(carried / max(spacing, pause), _LEAST_RATE))
         full = max(_FULL_US, self._base / 5)
-        if not self.is_measured and queue <= full:
-            self._carried = max(self._carried * _GUESS_DECAY, rate * _GUESS_GROWTH)
-        elif self._samples < _FIRST_SAMPLES and queue > full:
-            # It may have been idle before, so the most of the first ones counts.
-            self.rate = max(self.rate, rate) if self.is_measured else rate
-            self.is_measured = True
-            self._samples += 1
-        elif min(queue, before.queue_us) > full:
+        self._full_samples += queue > full
+        if not self.is_measured:
+            has_queue = queue > full or min(queue, _usual(self._queues)) > full / 2
+            self._guess_rate(self._least[-1], has_queue=has_queue)
+            return
+        if min(queue, before.queue_us) > full:
             # It was never idle in between, so this is what it carries.
-            self.rate += max((rate - self.rate) / 3, -self.rate / 5)
+            self.rate += max((carried / spacing - self.rate) / 3, -self.rate / 5)
         else:
-            self._correct_rate(carried, probe.sent_at - before.sent_at, rate, surplus)
+            self._correct_rate(carried, pause, surplus)
+        self.rate = max(self.rate, self._least[-1])
 
-    def _correct_rate(self, carried: int, spacing: int, rate: float, surplus: float) -> None:
-        """Move to where the model would have been right; `rate` is the least that was carried.
+    def _guess_rate(self, rate: float, *, has_queue: bool) -> None:
+        """Begin with what was carried when a queue is seen; before, more might have been."""
+        if has_queue:
+            self.rate = max(self._least)
+            self.is_measured = True
+            self._surpluses.extend((0.0, 0.0, 0.0))
+        else:
+            self._carried = max(self._carried * _GUESS_DECAY, rate * _GUESS_GROWTH)
+
+    def _correct_rate(self, carried: int, pause: int, surplus: float) -> None:
+        """Move to where the model would have been right.
 
         If a queue is longer than it was thought to be, the path carries less than was thought,
-        however long it was idle, and more if it is shorter. An answer that was held up makes a
-        queue seem longer, but the next one not; and it says little when little was sent.
+        however long it was idle; if it is shorter, more. An answer that was held up makes a queue
+        seem longer once, and shorter the next time, so what is usual counts, the more the longer
+        it is so; and all that says little where little was sent.
         """
-        before, self._surplus = self._surplus, surplus
+        assert self._base is not None
         needed = carried / self.rate
-        share = min(needed / spacing, 1.0)
-        if surplus > 0:
-            most = carried / (needed + max(0.0, min(before, surplus)))
-            if most < self.rate:
-                self.rate += max(
-                    ((min(rate, most) + most) / 2 - self.rate) * share * share, -self.rate / 5
-                )
-        elif needed + surplus > 0:
-            least = carried / (needed + surplus)
-            self.rate += min((least - self.rate) * share, self.rate / 4)
-        else:
-            self.rate += self.rate / 4
+        share = min(needed / pause, 1.0)
+        usual = _usual(self._surpluses)
+        slack = max(_SLACK_US, self._base / 20)
+        self._times_short = min(self._times_short + 1, _MOST_TIMES) if usual < -slack else 0
+        if usual > slack:
+            # Single ones may count what a queue had no room for.
+            beyond = self.rate - sorted(self._least)[-3:][0]
+            self.rate -= min(max(beyond, 0.0) / 3, self.rate / 5) * share
+        elif surplus < 0:
+            left = needed + min(surplus, self._times_short * usual)
+            growth = needed / left - 1 if left > 0 else 1.0
+            self.rate *= 1 + min(growth * share, _MOST_GROWTH)
 
     def assume(self, rate: float) -> None:
         """Take the rate of other paths for that of this one, as long as no queue was seen here."""
         if not self.is_measured:
             self.rate = max(rate * self.capacity, self._carried)
+
+
+def _usual(last: deque[float]) -> float:
+    """Return the middle one of the last three: one that was held up does not count."""
+    return sorted(last)[1]
