@@ -33,6 +33,7 @@ ROWS: Final[dict[str, Callable[[Course], Row | list[Row]]]] = {
     "libzt": others.libzt_streams,
     "daemon": others.daemon_streams,
     "connections": scripts.connections,
+    "cables": scripts.cables,
 }
 
 

@@ -42,3 +42,19 @@ def connections(course: Course) -> list[Row]:
         Row("1,000 idle connections, each end", "KB", [idle], "<= 20", "", details),
         Row("10,000 opened and closed", "1/s", [churn], ">= 1000", left, details),
     ]
+
+
+def cables(course: Course) -> list[Row]:
+    """Each case of two cables with what it must keep to."""
+    record = run_script("bonding_cables", "--runs", str(min(course.runs, 3)))
+    return [
+        Row(
+            f"two cables: {name}",
+            case["unit"],
+            case["runs"],
+            case["wanted"],
+            "" if case["holds"] else "does not hold",
+            case,
+        )
+        for name, case in record.items()
+    ]

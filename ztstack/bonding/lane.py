@@ -41,16 +41,17 @@ _BASE_WINDOW_US: Final = 10 * SECOND
 _RATE_WINDOW_US: Final = 10 * SECOND
 _LEAST_SAMPLE: Final = 30_000
 _FULL_US: Final = 8_000
-_SURPRISE_US: Final = 5_000
 _CROWDED_US: Final = SECOND
 _CROWDED_DISCOUNT: Final = 4
-_GROWTH: Final = 1.1
+_MOST_GROWTH: Final = 0.25
+_MOST_TIMES: Final = 8
+_SLACK_US: Final = 500
 _GUESS_GROWTH: Final = 1.05
 _GUESS_DECAY: Final = 0.9
-_SURPRISE_GROWTH: Final = 1.25
 _FIRST_RATE: Final = 125.0
 """Bytes in a microsecond that are believed until something was measured: 1 Gbit/s."""
 _FIRST_SAMPLES: Final = 3
+_SAMPLES: Final = 8
 _LEAST_RATE: Final = 0.0125
 
 
@@ -83,16 +84,20 @@ class Lane:
         "_carried",
         "_down_delay_us",
         "_failover_us",
-        "_first_rates",
+        "_full_samples",
         "_hold_us",
         "_is_measuring",
         "_last_sample",
+        "_least",
         "_open",
         "_queue_at",
+        "_queues",
         "_refractory_at",
         "_refractory_us",
         "_silent_since",
         "_stage",
+        "_surpluses",
+        "_times_short",
         "_up_delay_us",
         "avoided",
         "busy_until",
@@ -127,7 +132,6 @@ class Lane:
         self._failover_us = 0 if self._is_measuring else settings.failover_us
         self._silent_since: int | None = None
         self._carried = 0.0
-        self._first_rates: list[float] = []
         self.path = path
         self.interface = interface
         self.state = LaneState.UP
@@ -159,6 +163,11 @@ class Lane:
         self._base_next: float | None = None
         self._base_since = now
         self._last_sample: Probe | None = None
+        self._full_samples = 0
+        self._least: deque[float] = deque(maxlen=_SAMPLES)
+        self._queues: deque[float] = deque((0.0, 0.0, 0.0), maxlen=3)
+        self._times_short = 0
+        self._surpluses: deque[float] = deque((0.0, 0.0, 0.0), maxlen=3)
         self._queue_at = NEVER
         self._refractory_us = 0
         self._refractory_at = NEVER
@@ -240,7 +249,7 @@ class Lane:
     @property
     def _is_filling(self) -> bool:
         """Tell whether a queue was seen for the first time: what it carries is to be known soon."""
-        is_known = len(self._first_rates) >= _FIRST_SAMPLES
+        is_known = self._full_samples >= _FIRST_SAMPLES
         if not self._is_measuring or is_known or self.state is not LaneState.UP:
             return False
         return self._last_sample is not None and self._last_sample.queue_us > _FULL_US
@@ -268,9 +277,11 @@ class Lane:
         self._stage = 0
         self._silent_since = None
         self.due = now
-        self._learn_rtt(now, rtt)
         if probe is not None and probe.sent_at == sent_at:
+            self._learn_rtt(now, rtt, probe.queue_us)
             self._learn_rate(now, rtt, probe)
+        else:
+            self._learn_rtt(now, rtt, 0.0)
         if self.state is LaneState.UP:
             self._drain(now)
             return
@@ -347,16 +358,19 @@ class Lane:
             weight = min(total * LOSS_WEIGHT, MOST_TOLD_WEIGHT)
             self.loss += weight * (lost / total - self.loss)
 
-    def _learn_rtt(self, now: int, rtt: float) -> None:
+    def _learn_rtt(self, now: int, rtt: float, queue_us: float) -> None:
+        """Learn from an answer; the question is thought to have waited so long in a queue."""
         if self.rtt_us is None:
             self.rtt_us, self.variance_us = rtt, rtt / 4
         else:
             self.variance_us += (abs(rtt - self.rtt_us) - self.variance_us) / 4
             self.rtt_us += (rtt - self.rtt_us) / 8
         self._base = rtt if self._base is None else min(self._base, rtt)
-        self._base_next = rtt if self._base_next is None else min(self._base_next, rtt)
+        # A queue that stays is not to become a part of the way.
+        alone = max(self._base, rtt - queue_us)
+        self._base_next = alone if self._base_next is None else min(self._base_next, alone)
         if now - self._base_since >= _BASE_WINDOW_US:
-            self._base, self._base_next, self._base_since = self._base_next, rtt, now
+            self._base, self._base_next, self._base_since = self._base_next, alone, now
         self.one_way_us = self._base / 2
 
     def _learn_rate(self, now: int, rtt: float, probe: Probe) -> None:
@@ -365,38 +379,73 @@ class Lane:
         queue = max(0.0, rtt - self._base)
         if queue > _FULL_US:
             self._queue_at = now
-        if self.is_measured and queue + _SURPRISE_US < min(probe.queue_us, _FULL_US * 4):
-            # It drained faster than was thought.
-            self.rate *= _SURPRISE_GROWTH
+        self._queues.append(queue)
         before = self._last_sample
         self._last_sample = Probe(probe.sent_at, probe.sent_bytes, queue)
-        # What the model thought the queue was, against what it has been.
-        self.busy_until = max(float(now), self.busy_until + queue - probe.queue_us)
+        # What the queue has been, against what the model thought it was.
+        surplus = queue - probe.queue_us
+        self._surpluses.append(surplus)
+        self.busy_until = max(float(now), self.busy_until + surplus)
         if before is None or probe.sent_at - before.sent_at > _RATE_WINDOW_US:
             return
         carried = probe.sent_bytes - before.sent_bytes
-        spacing = (probe.sent_at + queue) - (before.sent_at + before.queue_us)
+        pause = max(probe.sent_at - before.sent_at, 1)
+        spacing = pause + queue - before.queue_us
         if carried < _LEAST_SAMPLE or spacing <= 0:
             return
-        full = min(queue, before.queue_us) > max(_FULL_US, self._base / 5)
-        self._take_rate(max(carried / spacing, _LEAST_RATE), is_full=full)
-
-    def _take_rate(self, rate: float, *, is_full: bool) -> None:
-        """Believe what a path with a queue carried; without one, more might have been carried."""
-        if not is_full:
-            if self.is_measured and rate > self.rate:
-                self.rate = min(rate, self.rate * _GROWTH)
-            self._carried = max(self._carried * _GUESS_DECAY, rate * _GUESS_GROWTH)
+        # An answer that was held up must not make it more; that it was idle in between may be.
+        self._least.append(max(carried / max(spacing, pause), _LEAST_RATE))
+        full = max(_FULL_US, self._base / 5)
+        self._full_samples += queue > full
+        if not self.is_measured:
+            has_queue = queue > full or min(queue, _usual(self._queues)) > full / 2
+            self._guess_rate(self._least[-1], has_queue=has_queue)
             return
-        if len(self._first_rates) < _FIRST_SAMPLES:
-            # It may have been idle in between, or have lost what the queue had no room for.
-            self._first_rates.append(rate)
-            self.rate = sorted(self._first_rates)[(len(self._first_rates) - 1) // 2]
-            self.is_measured = True
+        if min(queue, before.queue_us) > full:
+            # It was never idle in between, so this is what it carries.
+            self.rate += max((carried / spacing - self.rate) / 3, -self.rate / 5)
         else:
-            self.rate += max((rate - self.rate) / 3, -self.rate / 5)
+            self._correct_rate(carried, pause, surplus)
+        self.rate = max(self.rate, self._least[-1])
+
+    def _guess_rate(self, rate: float, *, has_queue: bool) -> None:
+        """Begin with what was carried when a queue is seen; before, more might have been."""
+        if has_queue:
+            self.rate = max(self._least)
+            self.is_measured = True
+            self._surpluses.extend((0.0, 0.0, 0.0))
+        else:
+            self._carried = max(self._carried * _GUESS_DECAY, rate * _GUESS_GROWTH)
+
+    def _correct_rate(self, carried: int, pause: int, surplus: float) -> None:
+        """Move to where the model would have been right.
+
+        If a queue is longer than it was thought to be, the path carries less than was thought,
+        however long it was idle; if it is shorter, more. An answer that was held up makes a queue
+        seem longer once, and shorter the next time, so what is usual counts, the more the longer
+        it is so; and all that says little where little was sent.
+        """
+        assert self._base is not None
+        needed = carried / self.rate
+        share = min(needed / pause, 1.0)
+        usual = _usual(self._surpluses)
+        slack = max(_SLACK_US, self._base / 20)
+        self._times_short = min(self._times_short + 1, _MOST_TIMES) if usual < -slack else 0
+        if usual > slack:
+            # Single ones may count what a queue had no room for.
+            beyond = self.rate - sorted(self._least)[-3:][0]
+            self.rate -= min(max(beyond, 0.0) / 3, self.rate / 5) * share
+        elif surplus < 0:
+            left = needed + min(surplus, self._times_short * usual)
+            growth = needed / left - 1 if left > 0 else 1.0
+            self.rate *= 1 + min(growth * share, _MOST_GROWTH)
 
     def assume(self, rate: float) -> None:
         """Take the rate of other paths for that of this one, as long as no queue was seen here."""
         if not self.is_measured:
             self.rate = max(rate * self.capacity, self._carried)
+
+
+def _usual(last: deque[float]) -> float:
+    """Return the middle one of the last three: one that was held up does not count."""
+    return sorted(last)[1]

@@ -39,6 +39,8 @@ class Wire:
         self.lane = Lane(NOW, self.path, "eth0", settings or PolicySettings())
         self.works = True
         self.rtt = RTT
+        self.free_at = 0.0
+        self.held_until = 0
         self.asked: list[tuple[int, Question]] = []
         self._answers: list[tuple[int, int]] = []
 
@@ -60,7 +62,8 @@ class Wire:
             if question is not None:
                 self.asked.append((self.now, question))
                 if self.works:
-                    self._answers.append((self.now + self.rtt, self.now))
+                    came_at = max(self.now, int(self.free_at)) + self.rtt
+                    self._answers.append((max(came_at, self.held_until), self.now))
             self.lane.tick(self.now)
         self.now = end
         self.lane.tick(end)
@@ -243,6 +246,71 @@ def test_the_rate_of_a_full_path_is_learned(wire: Wire, mbit: int) -> None:
         wire.rtt = RTT + int(queue / rate)
     assert wire.lane.is_measured
     assert wire.lane.rate == pytest.approx(rate, rel=0.1)
+
+
+def load(wire: Wire, rate: float, offered: float, duration: int) -> list[int]:
+    """Send at a rate on a path of another for a time; return the longest queue of each second.
+
+    Something is sent in 28 ms of each 37, and the lane's model is told of it.
+    """
+    queues: list[int] = []
+    for at in range(duration // MILLISECOND):
+        wire.run(MILLISECOND)
+        sent = int(offered * 1000 * 37 / 28) if at % 37 < 28 else 0
+        wire.path.bytes_out += sent
+        lane = wire.lane
+        lane.busy_until = max(float(wire.now), lane.busy_until) + sent / lane.rate
+        wire.free_at = max(float(wire.now), wire.free_at) + sent / rate
+        if at % 1000 == 0:
+            queues.append(0)
+        queues[-1] = max(queues[-1], int(wire.free_at) - wire.now)
+    return queues
+
+
+def aware(rate: float) -> Wire:
+    """Return a lane that has seen its path full."""
+    wire = Wire(PolicySettings(BondPolicy.BALANCE_AWARE))
+    wire.run(SECOND)
+    load(wire, rate, 1.1 * rate, SECOND // 2)
+    wire.run(SECOND)
+    assert wire.lane.rate == pytest.approx(rate, rel=0.1)
+    return wire
+
+
+@pytest.mark.parametrize("wrong", [0.5, 0.8, 1.25, 1.5])
+def test_a_wrong_rate_is_corrected_without_a_long_queue(wrong: float) -> None:
+    wire = aware(5.0)
+    wire.lane.rate *= wrong
+    assert max(load(wire, 5.0, 4.7, 5 * SECOND)) < 8 * MILLISECOND
+    assert wire.lane.rate == pytest.approx(5.0, rel=0.06)
+
+
+@pytest.mark.parametrize("offered", [1.0, 3.0, 4.7])
+@pytest.mark.parametrize("late", [5 * MILLISECOND, 30 * MILLISECOND])
+def test_an_answer_that_is_held_up_lowers_no_rate(offered: float, late: int) -> None:
+    wire = aware(5.0)
+    load(wire, 5.0, offered, SECOND)
+    rates = []
+    for _ in range(10):
+        count = len(wire.asked)
+        while len(wire.asked) == count:
+            wire.held_until = wire.now + RTT + late
+            load(wire, 5.0, offered, MILLISECOND)
+        load(wire, 5.0, offered, SECOND)
+        rates.append(wire.lane.rate)
+    assert 4.8 < min(rates) <= max(rates) < 6.0
+
+
+def test_a_queue_that_stays_is_no_part_of_the_way() -> None:
+    wire = aware(5.0)
+    load(wire, 5.0, 6.0, SECOND // 5)
+    for _ in range(25):
+        load(wire, 5.0, 5.0, SECOND)
+    assert wire.lane.one_way_us == RTT / 2
+    wire.run(SECOND)
+    wire.rtt = 3 * RTT
+    wire.run(21 * SECOND)
+    assert wire.lane.one_way_us == 3 * RTT / 2
 
 
 def test_a_path_that_fills_is_asked_often_until_its_rate_is_known() -> None:
