@@ -272,7 +272,10 @@ class Lane:
         probe = None
         while self._open and self._open[0].sent_at <= sent_at:
             probe = self._open.popleft()
-            self._count_loss(now, is_lost=probe.sent_at < sent_at)
+            is_lost = probe.sent_at < sent_at
+            # What was lost with a path that died says nothing of it now that it is back.
+            if not is_lost or self.state is not LaneState.DEAD:
+                self._count_loss(now, is_lost=is_lost)
         self.last_answer = max(self.last_answer, sent_at)
         self._stage = 0
         self._silent_since = None

@@ -173,6 +173,18 @@ def test_three_answers_and_it_is_trusted_again(wire: Wire) -> None:
     assert wire.lane.is_up
 
 
+@pytest.mark.parametrize("dead", [2 * SECOND, 60 * SECOND])
+def test_a_path_that_was_dead_is_not_avoided_for_it(wire: Wire, dead: int) -> None:
+    wire.run(2 * SECOND)
+    wire.works = False
+    wire.run(dead)
+    assert wire.state is LaneState.DEAD
+    wire.works = True
+    wire.run(2 * SECOND)
+    assert wire.state is LaneState.UP
+    assert not wire.lane.avoided
+
+
 def test_a_path_that_flaps_is_trusted_later_each_time(wire: Wire) -> None:
     waits = []
     for _ in range(3):
