@@ -123,7 +123,8 @@ class Filling:
     def _writable(self, _network: NetworkId, event: Event) -> None:
         if isinstance(event, Established | Writable):
             assert isinstance(event.socket, Connection)
-            event.socket.write(self._host.now, bytes(CHUNK_BYTES))
+            while event.socket.write(self._host.now, bytes(CHUNK_BYTES)) == CHUNK_BYTES:
+                pass
 
     def _readable(self, _network: NetworkId, event: Event) -> None:
         if isinstance(event, Accepted):
