@@ -271,6 +271,9 @@ class StackEngine:
 
     async def status(self) -> dict[str, object]:
         """Return a snapshot; its keys are those of `zt status --json`."""
+        if self._node.status().online:
+            # What was kept may be out of date, and the controller is about to answer.
+            await self._node.refreshed()
         status = self._node.status()
         return {
             "node": str(status.address),

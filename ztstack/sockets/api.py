@@ -25,6 +25,7 @@ from ztstack.sockets.stream import Stream
 from ztstack.wire.world import World
 
 JOIN_TIMEOUT_S: Final = 60.0
+_LOOK_S: Final = 0.02
 
 
 class _Names(Protocol):
@@ -94,6 +95,19 @@ class Node(Mirror):
     async def online(self, timeout: float = 10.0) -> None:
         """Wait for a root; Offline after `timeout` seconds."""
         await self._service.wait_online(timeout)
+
+    async def refreshed(self, timeout: float = 1.0) -> bool:
+        """Wait until no network is as it was left in an earlier life, or for `timeout` seconds.
+
+        Return whether that is so. Networks work before that too, but what their controllers changed
+        since is not known.
+        """
+        members = self._service.node.members
+        for _ in range(int(timeout / _LOOK_S) + 1):
+            if all(member.network.is_up_to_date for member in members.values()):
+                return True
+            await asyncio.sleep(_LOOK_S)
+        return False
 
     async def join(
         self, network: NetworkId | str, timeout: float = JOIN_TIMEOUT_S, wait_auth: float = 0.0

@@ -114,6 +114,12 @@ class Network:
         return self._fetch.status
 
     @property
+    def is_up_to_date(self) -> bool:
+        """Whether what is used was not just kept from an earlier life."""
+        is_kept = self.status is NetworkStatus.OK and not self.network_id.is_adhoc
+        return self._is_confirmed or not is_kept
+
+    @property
     def groups(self) -> frozenset[MulticastGroup]:
         """What `set_groups` said last."""
         return self._state.subscriptions.groups

@@ -105,6 +105,7 @@ def test_join() -> None:
 
 def test_first_contact_on_a_private_network() -> None:
     world, alice, bob = joined()
+    assert alice.network.is_up_to_date
     world.log.clear()
     ask(world.now, alice)
     world.run()
@@ -251,6 +252,7 @@ def test_cached_configuration_is_used_at_once() -> None:
         START, NETWORK, ALICE, Phonebook(CONTROLLER), CountingEntropy(), tracer, cached
     )
     assert network.status is NetworkStatus.OK
+    assert not network.is_up_to_date
     assert network.config == config_for(ALICE)
     request = network.take_output()[-1]
     assert isinstance(request, SendMessage)
