@@ -43,6 +43,7 @@ PUSH_SPACING_US: Final = 3 * MILLISECOND
 """Pushes to a large network are spread, so that requests are answered in between."""
 REMIND_US: Final = 90 * SECOND
 REVOCATIONS_AT_ONCE: Final = 32
+"""In one message."""
 _TRIES: Final = 64
 _TOKEN_PREFIX: Final = "token:"  # noqa: S105 - what stands before a token
 
@@ -507,8 +508,9 @@ class Controller:
             since_ms = max(since_ms, (told - REMIND_US) // 1000)
         network.told.set(to.address, now)
         missed = [one for one in network.revoked.values() if one.threshold > since_ms]
-        if missed:
-            self._out.append(SendRevocation(to, _payload(missed[-REVOCATIONS_AT_ONCE:])))
+        for at in range(0, len(missed), REVOCATIONS_AT_ONCE):
+            part = missed[at : at + REVOCATIONS_AT_ONCE]
+            self._out.append(SendRevocation(to, _payload(part)))
 
     def _revocation(self, threshold_ms: int, network: NetworkId, target: Address) -> Revocation:
         return Revocation(
