@@ -196,6 +196,11 @@ class TcpHost:
                 )
                 self._broken += self._replies[before:]
         over.clear()
+        if not self._connections:
+            # An emptied dict keeps the room that it had when it was fullest, until it is cleared.
+            for table in (self._connections, self._half_open, self._ports, waiting):
+                table.clear()
+            self._shared.ready.clear()
 
     # Segments in.
 
