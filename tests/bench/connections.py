@@ -6,7 +6,7 @@ Two nodes and their root share one process and one core, so a connection is two 
 for one end, `churn_s` counts whole connections, each with its opening, a byte each way, and both
 ends closed. `left_kb` is what as many more have left behind once everything that is kept for a time
 only is gone: TIME-WAIT (4096 connections, 30 s) and the ids of the last packets of a peer with
-several paths (16,384 of about 100 bytes, up to a minute). What remains does not grow with their
+several paths (16,384 of about 75 bytes, up to a minute). What remains does not grow with their
 number; it may even be negative. Memory is what Python has allocated (`tracemalloc`).
 """
 
