@@ -226,6 +226,12 @@ class Node(LoopMethods[Stream]):
         del timeout
         self._running()
 
+    async def refreshed(self, timeout: float = 0.0) -> bool:
+        """Tell at once that all is up to date: there are no controllers to ask."""
+        del timeout
+        self._running()
+        return True
+
     async def join(self, network: int | str, timeout: float = 0.0, wait_auth: float = 0.0) -> None:
         """Join a network; nobody has to admit us, so there is no waiting."""
         del timeout, wait_auth

@@ -283,6 +283,7 @@ def test_the_shape_of_the_stacks_node() -> None:
 def test_asked_as_the_stacks_node_is(run: Callable[[Script], None]) -> None:
     async def script(a: Node, b: Node) -> None:
         await b.online()
+        assert await b.refreshed(timeout=1)
         await b.join("0xcafe2002", timeout=10, wait_auth=0)
         assert await b.resolve("10.0.0.1") == a.address
         assert (await b.ping("10.0.0.1", 5)).node == a.address

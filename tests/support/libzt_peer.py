@@ -261,11 +261,12 @@ class Peer:
     def _receive(self, descriptor: int) -> Command:
         digest, count = hashlib.sha256(), 0
         buffer = ctypes.create_string_buffer(CHUNK)
+        view = memoryview(buffer)
         while True:
             size = self.call("zts_bsd_recv", descriptor, buffer, ctypes.c_size_t(CHUNK), 0)
             if size == 0:
                 return {"received": count, "received_sha256": digest.hexdigest()}
-            digest.update(buffer.raw[:size])
+            digest.update(view[:size])
             count += size
 
     # Datagrams.
