@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from ztcli.engine import Engine
 from ztcli.environment import Environment
 from ztcli.options import Settings
 
+LET_IN_S: Final = 10.0
+"""How long a node that this command itself authorises waits for its controller to agree."""
+
 
 def make_engine(env: Environment, settings: Settings) -> Engine:
     """Return the engine that the settings ask for."""
+    if settings.authorize:
+        # Who was let in just now may still hear the refusal of what was asked before.
+        settings = replace(settings, wait_auth=max(settings.wait_auth, LET_IN_S))
     return around(env, settings, _bare(env, settings))
 
 
