@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import random
@@ -63,8 +64,7 @@ class LibztNode:
                     if one["event"] in ("fatal", "end") or (
                         one["event"] == "error" and one["tag"] == tag
                     ):
-                        words = self._errors.read_text(errors="replace")[-1000:]
-                        raise ProcessFailure(f"libzt, waiting for {event}: {one} {words}")
+                        raise ProcessFailure(f"libzt, waiting for {event}: {one} {self._words()}")
                 seen = len(self._events)
                 rest = deadline - time.monotonic()
                 if rest <= 0 or not self._changed.wait(rest):
@@ -101,9 +101,20 @@ class LibztNode:
         assert self._process.stdin is not None
         tag = next(self._tags)
         line = json.dumps({"do": do, "tag": tag, **values}) + "\n"
-        self._process.stdin.write(line.encode())
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(line.encode())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise ProcessFailure(f"libzt is gone: {self._words()}") from None
         return tag
+
+    def _words(self) -> str:
+        """Return how the process ended, if it has, and what it said last."""
+        return f"{self._process.poll()} {self._errors.read_text(errors='replace')[-1000:]}"
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
 
     def serve(self, do: str, **values: object) -> int:
         """Start a server of one exchange and wait until it listens."""
@@ -120,7 +131,9 @@ class LibztNode:
         self._reader.join(5.0)
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                stream.close()
+                # What it did not read any more is nobody's.
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
 
 
 @contextmanager
