@@ -249,9 +249,9 @@ class Interface:
                         room -= len(routed.packets)
                         batches.append(routed)
             if not departure.has_output:
-                # Questions about neighbours of which a run was parked would go out at once.
                 break
             if not self._deliver_local(now) or room <= 0:
+                # Questions about neighbours of which a run was parked go out at once.
                 batches.extend(departure.neighbors.take_frames())
                 break
         else:

@@ -371,13 +371,9 @@ class ControlBlock:
         free, begin, shift = received.free, received.next, WINDOW_SHIFT if self.scaled else 0
         if free < 2 * self.mss and free < received.limit // 2:
             free = 0
-        edge = self.window_edge
-        room = max(edge, begin + free)
-        field = (room - begin) >> shift
-        field = min(65535, field)
-        granted = begin + (field << shift)
-        if granted > edge:
-            self.window_edge = granted
+        edge = max(self.window_edge, begin + free)
+        field = min((edge - begin) >> shift, 0xFFFF)
+        self.window_edge = max(self.window_edge, begin + (field << shift))
         return field
 
     def want_output(self) -> None:

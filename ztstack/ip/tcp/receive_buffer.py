@@ -68,8 +68,7 @@ class ReceiveBuffer:
     @property
     def free(self) -> int:
         """How much more may come; small pieces cost more than their bytes."""
-        room = self.limit - self._charge
-        return max(0, room)
+        return max(0, self.limit - self._charge)
 
     @property
     def has_gap(self) -> bool:

@@ -107,8 +107,7 @@ def _progress(block: ControlBlock, now: int, offset: int) -> None:
         block.mss_trial = None
         block.mss_before = 0
     block.rtt.reset_backoff()
-    end = block.buffer.end
-    block.buffer.release(min(end, offset))
+    block.buffer.release(min(offset, block.buffer.end))
     if block.send_next > offset:
         block.arm_retransmit(now)
     else:

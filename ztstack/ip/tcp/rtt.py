@@ -61,12 +61,11 @@ class RttEstimator:
 
     @property
     def timeout_us(self) -> int:
-        base = INITIAL_US
-        if self.smoothed_us:
-            spread = 4 * self.variation_us
-            base = self.smoothed_us + (max(MIN_US, spread))
-        base <<= self._backoff
-        return min(MAX_US, base)
+        if not self.smoothed_us:
+            base = INITIAL_US
+        else:
+            base = self.smoothed_us + max(MIN_US, 4 * self.variation_us)
+        return min(base << self._backoff, MAX_US)
 
     def back_off(self) -> None:
         self._backoff = min(self._backoff + 1, 10)
