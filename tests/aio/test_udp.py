@@ -2,16 +2,22 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Sequence
 
 import pytest
 
-from ztstack.aio.udp import SINGLES_PER_WAKEUP, UdpSockets
+from ztstack.aio import udp
+from ztstack.aio.recvmmsg import COUNT, Batch, Message
+from ztstack.aio.udp import SINGLES_PER_WAKEUP, SOL_UDP, UDP_SEGMENT, UdpSockets
 from ztstack.base.datagram import ALL_SOCKETS, Datagram
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import InvalidConfig, PortInUse
 
 LOOPBACK = Endpoint(bytes((127, 0, 0, 1)), 0)
+LOOPBACK6 = Endpoint(bytes(15) + b"\x01", 0)
+TRAIN_STEP = 2200
+LARGE = 50_000
 
 
 class Collector:
@@ -19,6 +25,7 @@ class Collector:
 
     def __init__(self) -> None:
         self.datagrams: list[bytes] = []
+        self.senders: list[int] = []
         self.remotes: set[Endpoint] = set()
         self.wakeups = 0
         self.most = 0
@@ -37,6 +44,7 @@ class Collector:
         start = 0
         for end in ends or (*range(step, len(view), step), len(view)):
             self.datagrams.append(bytes(view[start:end]))
+            self.senders.append(remote.port)
             start = end
 
     def drained(self) -> None:
@@ -127,17 +135,30 @@ def test_an_address_of_another_machine_cannot_be_bound() -> None:
     asyncio.run(run())
 
 
-async def collected(sent: list[tuple[int, bytes]], *, expects_one: bool = False) -> Collector:
-    """Let sockets of several numbers send before the receiver looks for the first time."""
+async def collected(
+    sent: list[tuple[int, bytes]], *, expects_one: bool = False, local: Endpoint = LOOPBACK
+) -> Collector:
+    """Let sockets of several numbers send before the receiver looks for the first time.
+
+    More than TRAIN_STEP bytes are a train of such datagrams.
+    """
     collector = Collector()
     receiver = UdpSockets(asyncio.get_running_loop(), collector)
     receiver.expects_one = expects_one
-    senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    family = socket.AF_INET if local.is_ipv4 else socket.AF_INET6
+    senders = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(2)]
     try:
-        target = receiver.open(LOOPBACK).local
+        target = receiver.open(local).local
+        for sender in senders:
+            sender.bind((local.host, 0))
+            sender.connect((target.host, target.port))
         for number, data in sent:
-            senders[number].sendto(data, (target.host, target.port))
-        await until(len(sent), collector)
+            segment = [(SOL_UDP, UDP_SEGMENT, struct.pack("H", TRAIN_STEP))]
+            is_train = TRAIN_STEP < len(data) < LARGE
+            senders[number].sendmsg([data], segment if is_train else ())
+        await until(len(pieces(sent)), collector)
+        ports = [sender.getsockname()[1] for sender in senders]
+        assert collector.senders == [ports[number] for number, _ in pieces(sent)]
     finally:
         receiver.close()
         for sender in senders:
@@ -145,11 +166,20 @@ async def collected(sent: list[tuple[int, bytes]], *, expects_one: bool = False)
     return collector
 
 
+def pieces(sent: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """Return who sent which datagram."""
+    found = []
+    for number, data in sent:
+        step = TRAIN_STEP if len(data) < LARGE else len(data)
+        found += [(number, data[at : at + step]) for at in range(0, len(data), step)]
+    return found
+
+
 def test_single_datagrams_are_passed_on_together() -> None:
     sent = [(0, bytes((number,)) * (700 + 7 * number)) for number in range(200)]
     collector = asyncio.run(collected(sent))
     assert collector.datagrams == [data for _, data in sent]
-    assert 1 < collector.most <= SINGLES_PER_WAKEUP
+    assert COUNT < collector.most < SINGLES_PER_WAKEUP + COUNT
 
 
 def test_datagrams_of_two_senders_are_not_mixed() -> None:
@@ -171,3 +201,48 @@ def test_one_that_is_expected_is_not_waited_with(expects_one: bool) -> None:
     collector = asyncio.run(collected(sent, expects_one=expects_one))
     assert collector.datagrams == [data for _, data in sent]
     assert (collector.wakeups, collector.most) == ((2, 9) if expects_one else (1, 10))
+
+
+@pytest.mark.parametrize("local", [LOOPBACK, LOOPBACK6])
+@pytest.mark.parametrize("has_batches", [True, False])
+def test_many_come_as_they_were_sent(
+    has_batches: bool, local: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Single ones of two senders, trains between them, and large ones; by one call or by many."""
+    taken: list[int] = []
+
+    class Counted(Batch):
+        def __init__(self, level: int, kind: int) -> None:
+            if not has_batches:
+                raise OSError("not here")
+            super().__init__(level, kind)
+
+        def receive(self, fd: int) -> tuple[list[Message], bool]:
+            messages, more = super().receive(fd)
+            taken.append(len(messages))
+            return messages, more
+
+    monkeypatch.setattr(udp, "Batch", Counted)
+    sizes = [*[900, 1432, 1426] * 9, 8000, 5000, 700, LARGE, LARGE + 1, *[1432] * 30, 4801, 60, 60]
+    sent = [(number // 20 % 2, bytes((number,)) * size) for number, size in enumerate(sizes)]
+    collector = asyncio.run(collected(sent, local=local))
+    assert collector.datagrams == [data for _, data in pieces(sent)]
+    assert (COUNT in taken) is has_batches
+
+
+def test_empty_datagrams_are_left_out_of_many() -> None:
+    async def run() -> list[bytes]:
+        collector = Collector()
+        receiver = UdpSockets(asyncio.get_running_loop(), collector)
+        try:
+            target = receiver.open(LOOPBACK).local
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                for number in range(30):
+                    data = b"" if number % 3 == 2 else bytes((number,))
+                    sender.sendto(data, (target.host, target.port))
+                await until(20, collector)
+        finally:
+            receiver.close()
+        return collector.datagrams
+
+    assert asyncio.run(run()) == [bytes((number,)) for number in range(30) if number % 3 != 2]

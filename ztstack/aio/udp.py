@@ -10,8 +10,10 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Final, Protocol
 
+from ztstack.aio.recvmmsg import Batch
 from ztstack.base.datagram import ALL_SOCKETS, Datagram
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import InvalidConfig, PortInUse
@@ -24,8 +26,10 @@ SO_RCVBUFFORCE: Final = 33
 BUFFER_BYTES: Final = 8 << 20
 RECEIVES_PER_WAKEUP: Final = 8
 PLAIN_RECEIVES_PER_WAKEUP: Final = 64
-SINGLES_PER_WAKEUP: Final = 64
-PILE_BYTES: Final = 1 << 17
+SINGLES_PER_WAKEUP: Final = 128
+SINGLES_BEFORE_BATCH: Final = 4
+"""Where so many came one by one in a wake-up, more may be waiting, and are taken together."""
+PILE_BYTES: Final = 1 << 18
 QUEUE_LIMIT: Final = 512
 _NAMES_LIMIT: Final = 4096
 _ANCILLARY_BYTES: Final = 64
@@ -136,6 +140,7 @@ class UdpSockets:
         self._buffer = bytearray(PILE_BYTES + 65536)
         self._view = memoryview(self._buffer)
         self._remotes: dict[tuple[str, int], Endpoint] = {}
+        self._known: dict[bytes, Endpoint] = {}
         self._names: dict[Endpoint, tuple[str, int]] = {}
         self._waiting: set[int] = set()
         self.expects_one = False
@@ -205,7 +210,8 @@ class UdpSockets:
                 if level == SOL_UDP and kind == UDP_GRO:
                     step = struct.unpack("i", data[:4])[0]
             if ends and (step != size or name != before):
-                self._pass_pile(sock, before, ends)
+                assert before is not None
+                self._pass_pile(sock, self._endpoint(before), ends)
                 trains += 1
                 view[:size] = view[at : at + size]
                 ends, at = [], 0
@@ -218,14 +224,58 @@ class UdpSockets:
             ends.append(at)
             if at > PILE_BYTES or is_alone:
                 break
+            if len(ends) == SINGLES_BEFORE_BATCH and (batch := self._batch) is not None:
+                self._receive_batches(sock, batch, self._endpoint(name), ends)
+                return
         if ends:
-            self._pass_pile(sock, before, ends)
+            assert before is not None
+            self._pass_pile(sock, self._endpoint(before), ends)
 
-    def _pass_pile(self, sock: UdpSocket, name: tuple[str, int] | None, ends: list[int]) -> None:
-        assert name is not None
+    def _receive_batches(
+        self, sock: UdpSocket, batch: Batch, remote: Endpoint, ends: list[int]
+    ) -> None:
+        """Go on with a pile of one sender, many datagrams a call."""
+        view, known = self._view, self._known
+        fd = sock.sock.fileno()
+        trains, more = 0, True
+        while more and trains < RECEIVES_PER_WAKEUP and len(ends) < SINGLES_PER_WAKEUP:
+            messages, more = batch.receive(fd)
+            for data, step, raw in messages:
+                sender = known.get(raw) or self._learn(batch, raw)
+                size = len(data)
+                at = ends[-1] if ends else 0
+                if ends and (step != size or sender != remote or at > PILE_BYTES):
+                    self._pass_pile(sock, remote, ends)
+                    trains += 1
+                    ends, at = [], 0
+                if step != size:
+                    trains += 1
+                    self._pass(sock, sender, data, step)
+                    continue
+                view[at : at + size] = data
+                ends.append(at + size)
+                remote = sender
+        if ends:
+            self._pass_pile(sock, remote, ends)
+
+    @cached_property
+    def _batch(self) -> Batch | None:
+        """Room for many datagrams at once; None where the system cannot fill it."""
+        try:
+            return Batch(SOL_UDP, UDP_GRO)
+        except OSError:
+            return None
+
+    def _learn(self, batch: Batch, raw: bytes) -> Endpoint:
+        if len(self._known) >= _NAMES_LIMIT:
+            self._known.clear()
+        known = self._known[raw] = self._endpoint(batch.name_of(raw))
+        return known
+
+    def _pass_pile(self, sock: UdpSocket, remote: Endpoint, ends: list[int]) -> None:
         view = self._view[: ends[-1]]
         more = ends if len(ends) > 1 else ()
-        self._pass(sock, self._endpoint(name), view, ends[0], more)
+        self._pass(sock, remote, view, ends[0], more)
 
     def _pass(
         self,

@@ -32,13 +32,14 @@ _PLAIN_AT: Final = 17
 _OPEN: Final = ENVELOPE_OFFSET + PREFIX_BYTES
 
 
-def open_pile(  # noqa: PLR0915 # named by tests/bench/others.py
+def open_pile(  # noqa: C901, PLR0912, PLR0915
     keys: AesGmacSiv, view: memoryview, ends: Sequence[int], index: int
 ) -> Opened:
     """Decrypt what a pile has from datagram `index` on: packets of one sender, parts in order.
 
     Datagram `n` ends at `ends[n]`, where the next begins. Stops at the first packet that is not
-    like the first, or longer, or of which a part is missing; `consumed` counts datagrams.
+    like the first, or longer, or of which a part is missing; `consumed` counts datagrams. Named by
+    tests/bench/others.py.
     """
     count = len(ends)
     at = ends[index - 1] if index else 0
@@ -61,8 +62,10 @@ def open_pile(  # noqa: PLR0915 # named by tests/bench/others.py
     stride = (_PLAIN_AT + longest + 3) & ~3
     associated = expected[:10] + bytes((expected[10] & AUTHENTIC_MASK,)) + bytes(5)
     empty = bytes(_AAD_AT) + associated + bytes(stride - _PLAIN_AT)
-    arena = bytearray(empty * ((count - index) // parts) + bytes(16))
+    arena = bytearray(empty) * ((count - index) // parts)
+    arena += bytes(16)
     mv = memoryview(arena)
+    tail = tails[-1]
     head, into, reset = _HEAD.unpack_from, keys.ctr_update_into, keys.ctr_reset
     gmac, ecb, equal = keys.gmac, keys.ecb_decrypt, compare.equal
     starts: list[int] = []
@@ -71,23 +74,31 @@ def open_pile(  # noqa: PLR0915 # named by tests/bench/others.py
     refused = slot = 0
     first = index
     while index + parts <= count:
-        length = ends[index + parts - 1] - at - overhead
-        if ends[index] - at <= _OPEN or length > longest:
+        b, end = ends[index], ends[index + parts - 1]
+        length = end - at - overhead
+        if b - at <= _OPEN or length > longest:
             break
         packet_id, addresses, tag2 = head(view, at)
         if addresses != expected:
             break
-        if parts > 1 and not _are_parts(view, ends, index, packet_id, tails):
+        c = b + FRAGMENT_HEADER_BYTES
+        if parts == 2:
+            if end <= c or view[b:c] != packet_id + tail:
+                break
+        elif parts > 2 and not _are_parts(view, ends, index, packet_id, tails):
             break
         tag = packet_id + tag2
         reset(tag if tag[12] < 0x80 else counter_block(tag))
         plain = slot + _PLAIN_AT
-        into(view[at + ENVELOPE_OFFSET : ends[index]], mv[plain:])
-        q = plain + ends[index] - at - ENVELOPE_OFFSET
-        for n in range(index + 1, index + parts):
-            part = view[ends[n - 1] + FRAGMENT_HEADER_BYTES : ends[n]]
-            into(part, mv[q:])
-            q += len(part)
+        into(view[at + ENVELOPE_OFFSET : b], mv[plain:])
+        q = plain + b - at - ENVELOPE_OFFSET
+        if parts == 2:
+            into(view[c:end], mv[q:])
+        else:
+            for n in range(index + 1, index + parts):
+                part = view[ends[n - 1] + FRAGMENT_HEADER_BYTES : ends[n]]
+                into(part, mv[q:])
+                q += len(part)
         iv_t = ecb(tag)
         x, y = _QQ.unpack(gmac(iv_t[:8] + _ZERO4, b"", mv[slot + _AAD_AT : plain + length]))
         if equal(_Q.pack(x ^ y), iv_t[8:]):
@@ -100,7 +111,7 @@ def open_pile(  # noqa: PLR0915 # named by tests/bench/others.py
             arena[slot : slot + stride] = empty
             refused += 1
         index += parts
-        at = ends[index - 1]
+        at = end
     return Opened(arena, stride, starts, lengths, packet_ids, index - first, refused)
 
 

@@ -429,7 +429,7 @@ def _receive_data(block: ControlBlock, now: int, segment: TcpSegment) -> None:
 
 
 def receive_acknowledgement(
-    block: ControlBlock, now: int, numbers: tuple[int, int, int], stamps: tuple[int, int]
+    block: ControlBlock, now: int, numbers: tuple[int, int, int], stamps: tuple[int, int] | None
 ) -> None:
     """Take a segment without data that is what is expected, and acknowledges new data.
 
@@ -441,10 +441,11 @@ def receive_acknowledgement(
         block.revive(now)
     base = block.wire_sequence(block.send_unacknowledged)
     offset = block.send_unacknowledged + distance(acknowledgement, base)
-    acknowledge(block, now, offset, [], echo_time(block, now, stamps[1]))
+    echoed_ms = None if stamps is None else echo_time(block, now, stamps[1])
+    acknowledge(block, now, offset, [], echoed_ms)
     if block.state is not State.CLOSED:
         update_window(block, now, sequence, acknowledgement, window << block.peer_window_shift)
-    if block.received.next <= block.acknowledged_to:
+    if stamps is not None and _offset(block, sequence) <= block.acknowledged_to:
         block.stamp_recent, block.stamp_recent_at = stamps[0], now
 
 

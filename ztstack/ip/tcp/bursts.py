@@ -110,32 +110,43 @@ def _gather_stamped(
 
 
 def take_acknowledgements(now: int, connection: Connection, burst: Burst, header: int) -> int:
-    """Take leading rows that acknowledge new data and hold none; return how many."""
-    if not connection.stamps:
-        return 0
-    begin = header + HEADER_BYTES + STAMP_BYTES
-    fields = _STAMPED_FIELDS.unpack_from
-    expected = connection.wire_acknowledgement()
-    taken = 0
+    """Take leading rows that acknowledge new data and hold none; return how many.
+
+    On a steady connection the last says all that the others do, as if these had been lost.
+    """
+    found = _acknowledgements(connection, burst, header)
+    for numbers, stamps in found[-1:] if connection.is_steady else found:
+        receive_acknowledgement(connection, now, numbers, stamps)
+    return len(found)
+
+
+def _acknowledgements(
+    connection: Connection, burst: Burst, header: int
+) -> list[tuple[tuple[int, int, int], tuple[int, int] | None]]:
+    """Return numbers, window and time stamps of what `take_acknowledgements` takes."""
+    stamped = connection.stamps
+    length_wanted = header + HEADER_BYTES + (STAMP_BYTES if stamped else 0)
+    flags_wanted = _STAMPED_FLAGS if stamped else _FAST_FLAGS
+    expected, view = connection.wire_acknowledgement(), burst.view
+    base, edge = connection.wire_sequence(connection.send_unacknowledged), 0
+    newest = connection.stamp_recent
+    found: list[tuple[tuple[int, int, int], tuple[int, int] | None]] = []
     for row, length in zip(burst.rows, burst.lengths, strict=True):
-        if length != begin:
+        if length != length_wanted:
             break
-        sequence, middle, options = fields(burst.view, row + header + 4)
-        acknowledgement, bits, window = _MIDDLE.unpack(middle)
-        kind, value, echo = _OPTIONS.unpack(options)
-        if sequence != expected or bits != _STAMPED_FLAGS or kind != _STAMP_KIND:
+        sequence, acknowledgement, bits, window = _FIELDS.unpack_from(view, row + header + 4)
+        ahead = distance(acknowledgement, base)
+        if sequence != expected or bits != flags_wanted or not edge < ahead <= connection.in_flight:
             break
-        base = connection.wire_sequence(connection.send_unacknowledged)
-        if (
-            not 0 < distance(acknowledgement, base) <= connection.in_flight
-            or value - connection.stamp_recent & MASK > _NEWER
-        ):
-            break
-        receive_acknowledgement(connection, now, (sequence, acknowledgement, window), (value, echo))
-        taken += 1
-        if not connection.takes_runs:
-            break
-    return taken
+        stamps = None
+        if stamped:
+            kind, value, echo = _OPTIONS.unpack_from(view, row + header + HEADER_BYTES)
+            if kind != _STAMP_KIND or value - newest & MASK > _NEWER:
+                break
+            stamps, newest = (value, echo), value
+        edge = ahead
+        found.append(((sequence, acknowledgement, window), stamps))
+    return found
 
 
 def flow_ends(burst: Burst, ethertype: int) -> list[int]:

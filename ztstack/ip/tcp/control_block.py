@@ -352,6 +352,20 @@ class ControlBlock:
         return self.state in RECEIVING and self.fin_received is None and not self.received.has_gap
 
     @property
+    def is_steady(self) -> bool:
+        """Whether acknowledgements may be taken together.
+
+        Nothing is being repaired or probed, and no start counts round trips.
+        """
+        congestion = self.congestion
+        return (
+            self.recovery_point is None
+            and self.tail_end is None
+            and not self.flight.is_disturbed
+            and (not congestion.in_slow_start or congestion.window >= congestion.limit)
+        )
+
+    @property
     def has_reports(self) -> bool:
         """Whether an acknowledgement must tell of more than its number."""
         received = self.received

@@ -28,7 +28,7 @@ from ztstack.ip.tcp.departure import Packet, SegmentRun, ip_header, take
 from ztstack.ip.tcp.listener import Listener
 from ztstack.ip.tcp.recovery import shrink
 from ztstack.ip.tcp.sequence import add, distance
-from ztstack.ip.tcp.state import State
+from ztstack.ip.tcp.state import SENDING, State
 from ztstack.ip.tcp.timing import handle_timer
 
 __all__ = ["SegmentRun", "TcpHost"]
@@ -425,11 +425,9 @@ class TcpHost:
             return False
         if not is_usual(burst, flow, header, flow_end, connection.pseudo):
             return False
-        at = 0
-        if connection.takes_runs:
-            at = take_run(now, connection, burst, header) or take_acknowledgements(
-                now, connection, burst, header
-            )
+        at = take_run(now, connection, burst, header) if connection.takes_runs else 0
+        if not at and connection.state in SENDING:
+            at = take_acknowledgements(now, connection, burst, header)
         for row, length in zip(rows[at:], burst.lengths[at:], strict=True):
             # What is kept of a few odd packets must not keep the arena alive.
             data = memoryview(bytes(view[row + header : row + length]))
