@@ -135,10 +135,10 @@ class Ways:
 def _cannot_be_copies(
     seen: Duplicates, peer: Peer, path: Path, hops: int, packet_ids: Sequence[bytes]
 ) -> bool:
-    """Note what came, if all that a peer sends comes by one path and not by a relay."""
-    if hops or len(peer.entries) != 1 or peer.entries[0].path is not path:
+    """Note what came, if it did on the only direct path, and not by a relay before."""
+    if hops or not peer.entries:
+        return False
+    if len(peer.entries) != 1 or peer.entries[0].path is not path:
         seen.watch()
         return False
-    if not seen.is_watching:
-        seen.keep(packet_ids)
-    return not seen.is_watching
+    return seen.lay_aside(packet_ids)

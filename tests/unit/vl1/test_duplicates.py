@@ -55,19 +55,51 @@ def test_many_at_once_are_all_new_or_none_is_noted() -> None:
     assert not seen.is_new(packet(4 * LIMIT + 99))
 
 
-def test_what_is_kept_aside_is_compared_once_copies_may_come() -> None:
+def test_what_is_laid_aside_is_compared_once_there_are_several_ways() -> None:
     seen = Duplicates()
     for start in range(0, 2 * KEPT, 64):
-        seen.keep([packet(number) for number in range(start, start + 64)])
+        assert seen.lay_aside([packet(number) for number in range(start, start + 64)])
     watching = [seen.is_watching]
     seen.watch()
     watching.append(seen.is_watching)
+    assert not seen.lay_aside([packet(3 * KEPT)])
     assert not any(seen.is_new(packet(number)) for number in range(KEPT, 2 * KEPT))
     assert seen.is_new(packet(0))
     for _ in range(2):
         seen.age()
         watching.append(seen.is_watching)
     assert watching == [False, True, True, False]
+
+
+def test_what_comes_by_a_relay_is_compared_with_what_was_laid_aside() -> None:
+    seen = Duplicates()
+    assert seen.lay_aside([packet(1), packet(2)])
+    assert not seen.is_new(packet(2))
+    assert seen.lay_aside([packet(3)])
+    assert not seen.are_new([packet(3), packet(4)])
+    assert seen.is_new(packet(4))
+    assert not seen.is_watching
+
+
+def test_what_came_by_a_relay_first_is_not_laid_aside() -> None:
+    seen = Duplicates()
+    assert seen.is_new(packet(1))
+    assert seen.are_new([packet(2), packet(3)])
+    assert not seen.lay_aside([packet(4), packet(3)])
+    assert not seen.are_new([packet(4), packet(3)])
+    assert seen.lay_aside([packet(4)])
+    seen.age()
+    assert not seen.lay_aside([packet(1)])
+    seen.age()
+    assert seen.lay_aside([packet(1)])
+
+
+def test_what_came_by_a_relay_is_bounded() -> None:
+    seen = Duplicates()
+    for number in range(3 * LIMIT):
+        assert seen.is_new(packet(number))
+    assert seen.lay_aside([packet(LIMIT - 1)])
+    assert not seen.lay_aside([packet(2 * LIMIT)])
 
 
 def test_old_ones_are_forgotten() -> None:
@@ -79,11 +111,11 @@ def test_old_ones_are_forgotten() -> None:
     assert seen.is_new(packet(1))
 
 
-def test_what_is_kept_aside_is_forgotten_too() -> None:
+def test_what_is_laid_aside_is_forgotten_too() -> None:
     seen = Duplicates()
-    seen.keep([packet(0), packet(1)])
+    assert seen.lay_aside([packet(0), packet(1)])
     seen.age()
-    seen.keep([packet(2)])
+    assert seen.lay_aside([packet(2)])
     seen.age()
     seen.watch()
     assert seen.is_new(packet(0))
