@@ -104,9 +104,9 @@ def _to_libzt(course: Course, zt: Zt, node: LibztNode, port: int, count: int) ->
         with large.open("rb") as source, given.open("wb") as target:
             target.write(source.read(count))
     caller = zt.start("call", node.address(), str(port), stdin=given, ready=False)
-    result = node.result(tag, SECONDS)
     if caller.wait(SECONDS) != 0:
         raise ProcessFailure(caller.words())
+    result = node.result(tag, SECONDS)
     return float(result["received"]) / 1e6 / float(result["seconds"])
 
 
