@@ -28,15 +28,17 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# One core is enough for what lint does; the tests have the other one.
+# What is simulated knows no time, and fills the gaps that the others leave: lint needs one core only,
+# and live tests mostly wait.
 test: $(STAMP)
+	nice -n 19 $(BIN)/pytest -n auto --patience 10 --durations 15 -m "sim or slow" $(SLOW) > $(SIMULATED) 2>&1 & simulated=$$!; \
+	trap 'kill $$simulated' EXIT; \
 	$(MAKE) lint > $(LINTED) 2>&1 & linted=$$!; \
 	$(BIN)/pytest -n auto --durations 15; tested=$$?; \
 	wait $$linted; linted=$$?; cat $(LINTED); \
-	test $$linted -eq 0 -a $$tested -eq 0
-	# Live tests mostly wait; what is simulated knows no time and fills the gaps.
-	nice -n 19 $(BIN)/pytest -n auto --patience 10 --durations 15 -m "sim or slow" $(SLOW) > $(SIMULATED) 2>&1 & simulated=$$!; \
+	test $$linted -eq 0 -a $$tested -eq 0 || exit 1; \
 	ZT_REQUIRE_PEERS=1 $(BIN)/pytest -n 2 --dist loadfile --durations 15 -m "interop or netns or e2e" $(LIVE); live=$$?; \
+	trap - EXIT; \
 	wait $$simulated; simulated=$$?; cat $(SIMULATED); \
 	test $$live -eq 0 -a $$simulated -eq 0
 
