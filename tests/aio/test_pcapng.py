@@ -70,8 +70,8 @@ def test_datagrams_with_their_endpoints(tmp_path: Path) -> None:
     there = Endpoint(bytes((127, 0, 0, 1)), 9993)
     capture.sent(here, Datagram(0, there, b"aabbc", segment=2))
     capture.sent(anywhere, Datagram(0, there, b"whole"))
-    capture.received(here, there, memoryview(b"ddeef"), 2, ())
-    capture.received(here, there, memoryview(b"ggghh"), 3, (3, 5))
+    capture.received(here, there, memoryview(b"ddeef"), 2)
+    capture.received(here, there, memoryview(b"ggghh"), 3)
     capture.close()
     found = []
     for _, at, direction, data in pcapng_packets(path.read_bytes()):
@@ -92,7 +92,7 @@ def test_datagrams_over_ipv6(tmp_path: Path) -> None:
     path = tmp_path / "file"
     capture = WireCapture(path, lambda: NOW)
     here, there = Endpoint(b"\xfd" + bytes(15), 1), Endpoint(b"\xfd" + bytes(14) + b"\1", 2)
-    capture.received(here, there, memoryview(b"data"), 4, ())
+    capture.received(here, there, memoryview(b"data"), 4)
     capture.close()
     ((_, _, _, data),) = pcapng_packets(path.read_bytes())
     packet = Ipv6Packet.decode(Reader(data))

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from ztstack.aio import udp
-from ztstack.aio.recvmmsg import COUNT, Batch, Message
-from ztstack.aio.udp import SINGLES_PER_WAKEUP, SOL_UDP, UDP_SEGMENT, UdpSockets
+from ztstack.aio.recvmmsg import COUNT, Batch, Run
+from ztstack.aio.udp import SINGLES_BEFORE_BATCH, SOL_UDP, UDP_SEGMENT, UdpSockets
 from ztstack.base.datagram import ALL_SOCKETS, Datagram
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import InvalidConfig, PortInUse
@@ -31,21 +31,17 @@ class Collector:
         self.most = 0
         self.woken = asyncio.Event()
 
-    def received(
-        self,
-        number: int,
-        remote: Endpoint,
-        view: memoryview,
-        step: int,
-        ends: Sequence[int] = (),
-    ) -> None:
+    def received(self, number: int, remote: Endpoint, view: memoryview, step: int) -> None:
+        self._keep(remote, [view[at : at + step] for at in range(0, len(view), step)])
+
+    def received_pile(self, number: int, remote: Endpoint, datagrams: Sequence[memoryview]) -> None:
+        self.most = max(self.most, len(datagrams))
+        self._keep(remote, datagrams)
+
+    def _keep(self, remote: Endpoint, datagrams: Sequence[memoryview]) -> None:
         self.remotes.add(remote)
-        self.most = max(self.most, len(ends))
-        start = 0
-        for end in ends or (*range(step, len(view), step), len(view)):
-            self.datagrams.append(bytes(view[start:end]))
-            self.senders.append(remote.port)
-            start = end
+        self.datagrams += map(bytes, datagrams)
+        self.senders += [remote.port] * len(datagrams)
 
     def drained(self) -> None:
         self.wakeups += 1
@@ -179,7 +175,7 @@ def test_single_datagrams_are_passed_on_together() -> None:
     sent = [(0, bytes((number,)) * (700 + 7 * number)) for number in range(200)]
     collector = asyncio.run(collected(sent))
     assert collector.datagrams == [data for _, data in sent]
-    assert COUNT < collector.most < SINGLES_PER_WAKEUP + COUNT
+    assert collector.most == COUNT
 
 
 def test_datagrams_of_two_senders_are_not_mixed() -> None:
@@ -200,7 +196,8 @@ def test_one_that_is_expected_is_not_waited_with(expects_one: bool) -> None:
     sent = [(0, bytes((number,)) * 60) for number in range(10)]
     collector = asyncio.run(collected(sent, expects_one=expects_one))
     assert collector.datagrams == [data for _, data in sent]
-    assert (collector.wakeups, collector.most) == ((2, 9) if expects_one else (1, 10))
+    most = len(sent) - SINGLES_BEFORE_BATCH - expects_one
+    assert (collector.wakeups, collector.most) == (1 + expects_one, most)
 
 
 @pytest.mark.parametrize("local", [LOOPBACK, LOOPBACK6])
@@ -217,14 +214,15 @@ def test_many_come_as_they_were_sent(
                 raise OSError("not here")
             super().__init__(level, kind)
 
-        def receive(self, fd: int) -> tuple[list[Message], bool]:
-            messages, more = super().receive(fd)
-            taken.append(len(messages))
-            return messages, more
+        def receive(self, fd: int) -> list[Run]:
+            runs = super().receive(fd)
+            taken.append(sum(len(run.datagrams) for run in runs))
+            return runs
 
     monkeypatch.setattr(udp, "Batch", Counted)
     sizes = [*[900, 1432, 1426] * 9, 8000, 5000, 700, LARGE, LARGE + 1, *[1432] * 30, 4801, 60, 60]
-    sent = [(number // 20 % 2, bytes((number,)) * size) for number, size in enumerate(sizes)]
+    sizes += [1400] * (2 * COUNT)
+    sent = [(n // 20 % 2, bytes((n % 251,)) * size) for n, size in enumerate(sizes)]
     collector = asyncio.run(collected(sent, local=local))
     assert collector.datagrams == [data for _, data in pieces(sent)]
     assert (COUNT in taken) is has_batches

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -89,17 +89,13 @@ class WireCapture:
             packet = _packet(source, datagram.remote, bytes(data[start : start + step]))
             self._file.packet(now, self._interface, Direction.OUT, packet)
 
-    def received(
-        self, local: Endpoint, remote: Endpoint, view: memoryview, step: int, ends: Sequence[int]
-    ) -> None:
-        """Write what a socket gave: datagrams of `step` bytes, or those that end at `ends`."""
+    def received(self, local: Endpoint, remote: Endpoint, view: memoryview, step: int) -> None:
+        """Write what a socket gave: datagrams of `step` bytes, the last perhaps shorter."""
         here = self._local(local, remote)
         now = self._now()
-        start = 0
-        for end in ends or (*range(step, len(view), step), len(view)):
-            packet = _packet(remote, here, bytes(view[start:end]))
+        for start in range(0, len(view), step):
+            packet = _packet(remote, here, bytes(view[start : start + step]))
             self._file.packet(now, self._interface, Direction.IN, packet)
-            start = end
 
     def _local(self, local: Endpoint, remote: Endpoint) -> Endpoint:
         """Return our end; of a socket without an address, the one this machine uses to go there."""

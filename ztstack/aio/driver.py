@@ -108,20 +108,21 @@ class Driver:
 
     # Receiver.
 
-    def received(
-        self,
-        number: int,
-        remote: Endpoint,
-        view: memoryview,
-        step: int,
-        ends: Sequence[int] = (),
-    ) -> None:
+    def received(self, number: int, remote: Endpoint, view: memoryview, step: int) -> None:
+        now = self._heard(number, remote, step, len(view))
+        self.node.receive_train(now, number, remote, view, step)
+
+    def received_pile(self, number: int, remote: Endpoint, datagrams: Sequence[memoryview]) -> None:
+        first = len(datagrams[0])
+        now = self._heard(number, remote, first, first * len(datagrams))
+        self.node.receive_pile(now, number, remote, datagrams)
+
+    def _heard(self, number: int, remote: Endpoint, step: int, size: int) -> int:
         now = self.now()
-        self._alertness.heard(now, len(view))
+        self._alertness.heard(now, size)
         if self.relay is not None and number != ALL_SOCKETS:
             self.relay.client.heard(now, remote, step)
-        assert self._node is not None
-        self._node.receive_train(now, number, remote, view, step, ends)
+        return now
 
     def drained(self) -> None:
         """End a wake-up: who waits for what arrived is woken first.

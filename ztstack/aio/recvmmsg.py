@@ -9,11 +9,16 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from typing import Final
+import sys
+from functools import lru_cache
+from typing import Final, NamedTuple
 
-COUNT: Final = 16
+COUNT: Final = 128
 _SLOT_BYTES: Final = 65_536 + 64
-"""Room for a whole train; slots at multiples of 64 KiB would share the lines of a cache."""
+"""Room for a whole train; slots at multiples of 64 KiB would share the lines of a cache.
+
+Of what is never written, the system gives no memory.
+"""
 _NAME_BYTES: Final = 28
 _CONTROL_BYTES: Final = 64
 # As C lays them out. A message: pointer to and size of the name, of the parts and of the ancillary
@@ -25,8 +30,13 @@ _TRUNCATED: Final = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 _IPV4_NAME: Final = struct.Struct("!2xH4s")
 _IPV6_NAME: Final = struct.Struct("!2xH4x16s")
 
-Message = tuple[memoryview, int, bytes]
-"""A datagram, or a train of datagrams of so many bytes; and the raw name of its sender."""
+
+class Run(NamedTuple):
+    """Datagrams of one sender, who is given by the raw name; or one train of `step` bytes each."""
+
+    name: bytes
+    datagrams: list[memoryview]
+    step: int
 
 
 class Batch:
@@ -47,17 +57,18 @@ class Batch:
             *(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p),
         )
         self._wanted = level, kind
-        self._room = memoryview(bytearray(COUNT * _SLOT_BYTES))
+        room = memoryview(bytearray(COUNT * _SLOT_BYTES))
+        self._slots = [room[i * _SLOT_BYTES : (i + 1) * _SLOT_BYTES] for i in range(COUNT)]
         self._names = bytearray(COUNT * _NAME_BYTES)
         self._ancillary = bytearray(COUNT * _CONTROL_BYTES)
         self._parts = bytearray(COUNT * _PART.size)
         self._messages = bytearray(COUNT * _MESSAGE.size)
-        room, names, ancillary, parts, self._at = (
+        slots, names, ancillary, parts, self._at = (
             ctypes.addressof(ctypes.c_char.from_buffer(one))
-            for one in (self._room, self._names, self._ancillary, self._parts, self._messages)
+            for one in (room, self._names, self._ancillary, self._parts, self._messages)
         )
         for i in range(COUNT):
-            _PART.pack_into(self._parts, i * _PART.size, room + i * _SLOT_BYTES, _SLOT_BYTES)
+            _PART.pack_into(self._parts, i * _PART.size, slots + i * _SLOT_BYTES, _SLOT_BYTES)
             _MESSAGE.pack_into(
                 *(self._messages, i * _MESSAGE.size),
                 *(names + i * _NAME_BYTES, _NAME_BYTES),
@@ -67,8 +78,8 @@ class Batch:
             )
         self._fresh = bytes(self._messages)
 
-    def receive(self, fd: int) -> tuple[list[Message], bool]:
-        """Return what has come, without waiting, and whether there may be more.
+    def receive(self, fd: int) -> list[Run]:
+        """Return what has come, without waiting.
 
         Empty and truncated messages are left out. An error of the socket ends what has come, as the
         answers to earlier datagrams do that nobody took.
@@ -77,28 +88,44 @@ class Batch:
         self._messages[:] = self._fresh
         count = self._call(fd, self._at, COUNT, int(socket.MSG_DONTWAIT), None)
         if count <= 0:
-            return [], False
-        room, names = self._room, self._names
-        found: list[Message] = []
-        told = _MESSAGE.iter_unpack(memoryview(self._messages)[: count * _MESSAGE.size])
-        for i, (_, name_size, _, _, _, extra, flags, size) in enumerate(told):
-            if flags & _TRUNCATED or not size:
+            return []
+        told = _results(count).unpack_from(self._messages)
+        extras, flags, sizes = told[::3], told[1::3], told[2::3]
+        names = bytes(self._names[: count * _NAME_BYTES])
+        first = names[:_NAME_BYTES]
+        if not any(extras) and not any(flags) and all(sizes) and names == first * count:
+            # Most often they are all alike.
+            return [Run(first, [s[:n] for s, n in zip(self._slots, sizes, strict=False)], 0)]
+        runs: list[Run] = []
+        for i, (extra, flag, size) in enumerate(zip(extras, flags, sizes, strict=True)):
+            if flag & _TRUNCATED or not size:
                 continue
-            step = self._segment(i, size) if extra else size
-            start, name = i * _SLOT_BYTES, i * _NAME_BYTES
-            found.append((room[start : start + size], step, bytes(names[name : name + name_size])))
-        return found, count == COUNT
+            name = names[i * _NAME_BYTES : (i + 1) * _NAME_BYTES]
+            step = self._segment(i, size) if extra else 0
+            last = runs[-1] if runs else None
+            if step or last is None or last.step or last.name != name:
+                runs.append(Run(name, [self._slots[i][:size]], step))
+            else:
+                last.datagrams.append(self._slots[i][:size])
+        return runs
 
     def _segment(self, index: int, size: int) -> int:
-        """Return the ancillary number of a message, or `size` if it is about something else."""
+        """Return the size of a train's datagrams, or 0 if it is none."""
         _, level, kind, value = _ANCILLARY.unpack_from(self._ancillary, index * _CONTROL_BYTES)
-        return value if (level, kind) == self._wanted else size
+        return value if (level, kind) == self._wanted and 0 < value < size else 0
 
     @staticmethod
     def name_of(raw: bytes) -> tuple[str, int]:
         """Return host and port of a sender's raw name."""
-        if len(raw) < _IPV6_NAME.size:
+        if int.from_bytes(raw[:2], sys.byteorder) == socket.AF_INET:
             port, ip = _IPV4_NAME.unpack_from(raw)
             return socket.inet_ntop(socket.AF_INET, ip), port
         port, ip = _IPV6_NAME.unpack_from(raw)
         return socket.inet_ntop(socket.AF_INET6, ip), port
+
+
+@lru_cache(maxsize=COUNT)
+def _results(count: int) -> struct.Struct:
+    """Return what takes size of the ancillary data, flags and length of so many messages."""
+    before = struct.calcsize("@PIPNP")
+    return struct.Struct("@" + f"{before}xNi0PI0P" * count)

@@ -26,10 +26,10 @@ SO_RCVBUFFORCE: Final = 33
 BUFFER_BYTES: Final = 8 << 20
 RECEIVES_PER_WAKEUP: Final = 8
 PLAIN_RECEIVES_PER_WAKEUP: Final = 64
-SINGLES_PER_WAKEUP: Final = 128
+SINGLES_PER_WAKEUP: Final = 64
 SINGLES_BEFORE_BATCH: Final = 4
 """Where so many came one by one in a wake-up, more may be waiting, and are taken together."""
-PILE_BYTES: Final = 1 << 18
+PILE_BYTES: Final = 1 << 17
 QUEUE_LIMIT: Final = 512
 _NAMES_LIMIT: Final = 4096
 _ANCILLARY_BYTES: Final = 64
@@ -41,18 +41,11 @@ _LATER: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
 class Receiver(Protocol):
     """Who gets what arrives."""
 
-    def received(
-        self,
-        number: int,
-        remote: Endpoint,
-        view: memoryview,
-        step: int,
-        ends: Sequence[int] = (),
-    ) -> None:
-        """Take datagrams of `step` bytes, the last perhaps shorter; the view dies afterwards.
+    def received(self, number: int, remote: Endpoint, view: memoryview, step: int) -> None:
+        """Take datagrams of `step` bytes, the last perhaps shorter; the view dies afterwards."""
 
-        With `ends` they are of different lengths, the first of `step` bytes, and end there.
-        """
+    def received_pile(self, number: int, remote: Endpoint, datagrams: Sequence[memoryview]) -> None:
+        """Take datagrams of any length that came one by one; the views die afterwards."""
 
     def drained(self) -> None:
         """Know that this wake-up is over."""
@@ -63,15 +56,16 @@ class WireTap(Protocol):
 
     def sent(self, local: Endpoint, datagram: Datagram) -> None: ...
 
-    def received(
-        self, local: Endpoint, remote: Endpoint, view: memoryview, step: int, ends: Sequence[int]
-    ) -> None: ...
+    def received(self, local: Endpoint, remote: Endpoint, view: memoryview, step: int) -> None: ...
 
 
 class UdpSocket:
     """One bound socket: its number, its family and what the kernel can do for it."""
 
-    __slots__ = ("can_segment", "device", "family", "gro", "local", "number", "queue", "sock")
+    __slots__ = (
+        *("can_segment", "device", "expects_many", "family", "gro", "local", "number", "queue"),
+        "sock",
+    )
 
     def __init__(self, number: int, bind: Endpoint, device: str = "") -> None:
         self.number = number
@@ -91,6 +85,8 @@ class UdpSocket:
         name = self.sock.getsockname()
         self.local = Endpoint(bind.ip, name[1])
         self.can_segment = sys.platform == "linux"
+        self.expects_many = False
+        """Whether many came one by one a moment ago."""
 
     def _configure(self, bind: Endpoint) -> None:
         sock = self.sock
@@ -177,7 +173,9 @@ class UdpSockets:
 
     def _readable(self, sock: UdpSocket) -> None:
         try:
-            if sock.gro:
+            if sock.expects_many and self._batch is not None:
+                self._receive_many(sock, self._batch)
+            elif sock.gro:
                 self._receive_trains(sock)
             else:
                 self._receive_plain(sock)
@@ -187,14 +185,14 @@ class UdpSockets:
     def _receive_trains(self, sock: UdpSocket) -> None:
         """Drain a socket with UDP_GRO; measured by tests/bench/stream.py and others.py.
 
-        Datagrams of one sender that come one by one are laid side by side and passed on together.
+        Datagrams of one sender that come one by one are passed on together.
         """
         receive, view = sock.sock.recvmsg_into, self._view
-        ends: list[int] = []
+        pile: list[memoryview] = []
         at = trains = 0
         is_alone, self.expects_one = self.expects_one, False
         before: tuple[str, int] | None = None
-        while trains < RECEIVES_PER_WAKEUP and len(ends) < SINGLES_PER_WAKEUP:
+        while trains < RECEIVES_PER_WAKEUP and len(pile) < SINGLES_PER_WAKEUP:
             try:
                 size, ancillary, flags, name = receive([view[at:]], _ANCILLARY_BYTES)
             except (BlockingIOError, InterruptedError):
@@ -209,54 +207,41 @@ class UdpSockets:
             for level, kind, data in ancillary:
                 if level == SOL_UDP and kind == UDP_GRO:
                     step = struct.unpack("i", data[:4])[0]
-            if ends and (step != size or name != before):
+            if pile and (step != size or name != before):
                 assert before is not None
-                self._pass_pile(sock, self._endpoint(before), ends)
+                self._pass_pile(sock, self._endpoint(before), pile)
                 trains += 1
                 view[:size] = view[at : at + size]
-                ends, at = [], 0
+                pile, at = [], 0
             if step != size:
                 trains += 1
                 self._pass(sock, self._endpoint(name), view[:size], step)
                 continue
+            pile.append(view[at : at + size])
             at += size
             before = name
-            ends.append(at)
             if at > PILE_BYTES or is_alone:
                 break
-            if len(ends) == SINGLES_BEFORE_BATCH and (batch := self._batch) is not None:
-                self._receive_batches(sock, batch, self._endpoint(name), ends)
+            if len(pile) == SINGLES_BEFORE_BATCH and self._batch is not None:
+                self._pass_pile(sock, self._endpoint(name), pile)
+                self._receive_many(sock, self._batch)
                 return
-        if ends:
+        if pile:
             assert before is not None
-            self._pass_pile(sock, self._endpoint(before), ends)
+            self._pass_pile(sock, self._endpoint(before), pile)
 
-    def _receive_batches(
-        self, sock: UdpSocket, batch: Batch, remote: Endpoint, ends: list[int]
-    ) -> None:
-        """Go on with a pile of one sender, many datagrams a call."""
-        view, known = self._view, self._known
-        fd = sock.sock.fileno()
-        trains, more = 0, True
-        while more and trains < RECEIVES_PER_WAKEUP and len(ends) < SINGLES_PER_WAKEUP:
-            messages, more = batch.receive(fd)
-            for data, step, raw in messages:
-                sender = known.get(raw) or self._learn(batch, raw)
-                size = len(data)
-                at = ends[-1] if ends else 0
-                if ends and (step != size or sender != remote or at > PILE_BYTES):
-                    self._pass_pile(sock, remote, ends)
-                    trains += 1
-                    ends, at = [], 0
-                if step != size:
-                    trains += 1
-                    self._pass(sock, sender, data, step)
-                    continue
-                view[at : at + size] = data
-                ends.append(at + size)
-                remote = sender
-        if ends:
-            self._pass_pile(sock, remote, ends)
+    def _receive_many(self, sock: UdpSocket, batch: Batch) -> None:
+        """Take what comes one by one with one call, as long as it does."""
+        runs = batch.receive(sock.sock.fileno())
+        singles = 0
+        for run in runs:
+            remote = self._known.get(run.name) or self._learn(batch, run.name)
+            if run.step:
+                self._pass(sock, remote, run.datagrams[0], run.step)
+            else:
+                singles += len(run.datagrams)
+                self._pass_pile(sock, remote, run.datagrams)
+        sock.expects_many = singles >= SINGLES_BEFORE_BATCH
 
     @cached_property
     def _batch(self) -> Batch | None:
@@ -272,22 +257,19 @@ class UdpSockets:
         known = self._known[raw] = self._endpoint(batch.name_of(raw))
         return known
 
-    def _pass_pile(self, sock: UdpSocket, remote: Endpoint, ends: list[int]) -> None:
-        view = self._view[: ends[-1]]
-        more = ends if len(ends) > 1 else ()
-        self._pass(sock, remote, view, ends[0], more)
-
-    def _pass(
-        self,
-        sock: UdpSocket,
-        remote: Endpoint,
-        view: memoryview,
-        step: int,
-        ends: Sequence[int] = (),
-    ) -> None:
+    def _pass_pile(self, sock: UdpSocket, remote: Endpoint, pile: list[memoryview]) -> None:
+        if len(pile) == 1:
+            self._pass(sock, remote, pile[0], len(pile[0]))
+            return
         if self.tap is not None:
-            self.tap.received(sock.local, remote, view, step, ends)
-        self._receiver.received(sock.number, remote, view, step, ends)
+            for datagram in pile:
+                self.tap.received(sock.local, remote, datagram, len(datagram))
+        self._receiver.received_pile(sock.number, remote, pile)
+
+    def _pass(self, sock: UdpSocket, remote: Endpoint, view: memoryview, step: int) -> None:
+        if self.tap is not None:
+            self.tap.received(sock.local, remote, view, step)
+        self._receiver.received(sock.number, remote, view, step)
 
     def _receive_plain(self, sock: UdpSocket) -> None:
         for _ in range(PLAIN_RECEIVES_PER_WAKEUP):

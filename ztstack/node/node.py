@@ -149,16 +149,16 @@ class Node:
         self._turn(now)
 
     def receive_train(
-        self,
-        now: int,
-        socket: int,
-        remote: Endpoint,
-        view: memoryview,
-        step: int,
-        ends: Sequence[int] = (),
+        self, now: int, socket: int, remote: Endpoint, view: memoryview, step: int
     ) -> None:
         """Take datagrams that came together; what follows from them is for `settle`."""
-        self.switch.receive_train(now, socket, remote, view, step, ends)
+        self.switch.receive_train(now, socket, remote, view, step)
+
+    def receive_pile(
+        self, now: int, socket: int, remote: Endpoint, datagrams: Sequence[memoryview]
+    ) -> None:
+        """Take datagrams that came one by one, but at once."""
+        self.switch.receive_pile(now, socket, remote, datagrams)
 
     def settle(self, now: int) -> None:
         """Do what follows from all that a wake-up brought."""

@@ -294,27 +294,17 @@ class Switch(Views):
         self._receive(now, path, datagram.data)
 
     def receive_train(
-        self,
-        now: int,
-        socket: int,
-        remote: Endpoint,
-        view: memoryview,
-        step: int,
-        ends: Sequence[int] = (),
+        self, now: int, socket: int, remote: Endpoint, view: memoryview, step: int
     ) -> None:
         """Take datagrams of `step` bytes that lie side by side; the last may be shorter.
 
-        With `ends` they are of any length, and end there. The view is not used after the call.
-        Named by tests/bench/stream.py.
+        The view is not used after the call. Named by tests/bench/stream.py.
         """
         self._now = now
         path = self._topology.path(socket, remote)
         path.last_in = now
         at, size = 0, len(view)
         path.bytes_in += size
-        if ends:
-            self._receive_pile(now, path, view, ends)
-            return
         while at < size and may_open(view[at:], step) and view[at + 8 : at + 13] == self._me:
             peer = self._peer_at(view, at)
             keys = (peer.aes or self._keys(peer)) if peer is not None else None
@@ -329,20 +319,26 @@ class Switch(Views):
             self._receive(now, path, bytes(view[at : at + step]))
             at += step
 
-    def _receive_pile(self, now: int, path: Path, view: memoryview, ends: Sequence[int]) -> None:
-        at = index = 0
-        while index < len(ends):
-            step, taken = ends[index] - at, 0
-            if may_open(view[at:], step) and view[at + 8 : at + 13] == self._me:
-                peer = self._peer_at(view, at)
+    def receive_pile(
+        self, now: int, socket: int, remote: Endpoint, datagrams: Sequence[memoryview]
+    ) -> None:
+        """Take datagrams of any length; the views are not used after the call."""
+        self._now = now
+        path = self._topology.path(socket, remote)
+        path.last_in = now
+        path.bytes_in += sum(map(len, datagrams))
+        index = 0
+        while index < len(datagrams):
+            first, taken = datagrams[index], 0
+            if may_open(first, len(first)) and first[8:13] == self._me:
+                peer = self._peer_at(first, 0)
                 keys = (peer.aes or self._keys(peer)) if peer is not None else None
                 if peer is not None and keys is not None:
-                    opened = open_pile(keys, view, ends, index)
-                    taken = self._take(now, path, peer, view[at + FLAGS_OFFSET], opened)
+                    opened = open_pile(keys, datagrams, index)
+                    taken = self._take(now, path, peer, first[FLAGS_OFFSET], opened)
             if not taken:
-                self._receive(now, path, bytes(view[at : at + step]))
+                self._receive(now, path, bytes(first))
             index += taken or 1
-            at = ends[index - 1]
 
     def _peer_at(self, view: memoryview, at: int) -> Peer | None:
         return self._topology.peers.get(Address(int.from_bytes(view[at + 13 : at + 18], "big")))

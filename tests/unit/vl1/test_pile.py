@@ -42,24 +42,19 @@ def datagrams(bodies: list[bytes], segment: int = 1432) -> list[bytes]:
     return found
 
 
-def laid(pieces: list[bytes]) -> tuple[memoryview, list[int]]:
-    ends, at = [], 0
-    for piece in pieces:
-        at += len(piece)
-        ends.append(at)
-    return memoryview(b"".join(pieces)), ends
+def views(pieces: list[bytes]) -> list[memoryview]:
+    return [memoryview(piece) for piece in pieces]
 
 
 def opened_bodies(pieces: list[bytes]) -> tuple[list[bytes], int]:
     """Open a pile as the switch does; the second value counts datagrams for the slow way."""
-    view, ends = laid(pieces)
+    pile = views(pieces)
     bodies, slow, index = [], 0, 0
-    while index < len(ends):
-        at = ends[index - 1] if index else 0
-        head = view[at : ends[index]]
+    while index < len(pile):
+        head = pile[index]
         opened = None
         if len(head) > 38 and head[13] != 0xFF:
-            opened = open_pile(keys(), view, ends, index)
+            opened = open_pile(keys(), pile, index)
         if opened is None or not opened.consumed:
             slow += 1
             index += 1
@@ -88,9 +83,9 @@ def test_opens_what_upstream_cuts(lengths: list[int]) -> None:
 
 def test_the_last_packets_of_a_pile_may_be_shorter() -> None:
     bodies = bodies_of([2800] * 5 + [1500, 2000])
-    view, ends = laid(datagrams(bodies))
-    opened = open_pile(keys(), view, ends, 0)
-    assert opened.consumed == len(ends)
+    pile = views(datagrams(bodies))
+    opened = open_pile(keys(), pile, 0)
+    assert opened.consumed == len(pile)
     assert [length - PREFIX_BYTES for length in opened.lengths] == [2800] * 5 + [1500, 2000]
 
 
@@ -125,9 +120,9 @@ def test_what_was_changed_is_refused_and_leaves_nothing(part: int, at: int, bits
 
 @given(st.lists(st.binary(max_size=100), min_size=1, max_size=6))
 def test_noise_does_not_raise(pieces: list[bytes]) -> None:
-    view, ends = laid([piece or b"?" for piece in pieces])
-    for index in range(len(ends)):
-        opened = open_pile(keys(), view, ends, index)
+    pile = views([piece or b"?" for piece in pieces])
+    for index in range(len(pile)):
+        opened = open_pile(keys(), pile, index)
         assert opened.starts == []
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import random
 
 import pytest
@@ -239,7 +238,7 @@ def test_noise_never_raises(noise: bytes, seed: int) -> None:
     view = memoryview(noise[:8] + me + noise[8:])
     switch.receive_train(START_US, 0, ROOT, view, max(1, len(view) // 3))
     for first in range(1, len(view)):
-        switch.receive_train(START_US, 0, ROOT, view, first, (first, len(view)))
+        switch.receive_pile(START_US, 0, ROOT, [view[:first], view[first:]])
     assert tracer.drops or len(noise) > 16
     assert switch.take_inbound() == []
 
@@ -273,9 +272,7 @@ def test_single_datagrams_side_by_side(identities: list[Identity]) -> None:
         for sent in a.switch.take_datagrams():
             step = sent.segment or len(sent.data)
             pieces += [sent.data[at : at + step] for at in range(0, len(sent.data), step)]
-    ends = list(itertools.accumulate(map(len, pieces)))
-    view = memoryview(b"".join(pieces))
-    b.switch.receive_train(network.now, 0, a.endpoint, view, ends[0], ends)
+    b.switch.receive_pile(network.now, 0, a.endpoint, [memoryview(piece) for piece in pieces])
     b.drain(network.now)
     found: list[bytes] = []
     for one in b.inbound:
