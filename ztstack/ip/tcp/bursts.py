@@ -120,6 +120,34 @@ def take_acknowledgements(now: int, connection: Connection, burst: Burst, header
     return len(found)
 
 
+def take_last_acknowledgement(
+    now: int, connection: Connection, burst: Burst, header: int, flow_at: int, flow: bytes
+) -> bool:
+    """Take the last of rows that acknowledge more and more; False, and nothing done, if they don't.
+
+    Of the others not even the sums are looked at: a steady connection does as if they were lost.
+    """
+    view, rows = burst.view, burst.rows
+    length, flags = header + HEADER_BYTES, _FAST_FLAGS
+    if connection.stamps:
+        length, flags = length + STAMP_BYTES, _STAMPED_FLAGS
+    if len(rows) < 2 or burst.lengths.count(length) < len(rows) or not connection.is_steady:
+        return False
+    base, edge = connection.wire_sequence(connection.send_unacknowledged), 0
+    flow_end = flow_at + len(flow)
+    for row in rows:
+        _, acknowledgement, bits, _ = _FIELDS.unpack_from(view, row + header + 4)
+        ahead = acknowledgement - base & MASK
+        if bits != flags or not edge < ahead or view[row + flow_at : row + flow_end] != flow:
+            return False
+        edge = ahead
+    last = Burst(burst.arena, burst.stride, rows[-1:], burst.lengths[-1:])
+    return (
+        is_usual(last, flow, header, flow_end, connection.pseudo)
+        and take_acknowledgements(now, connection, last, header) == 1
+    )
+
+
 def _acknowledgements(
     connection: Connection, burst: Burst, header: int
 ) -> list[tuple[tuple[int, int, int], tuple[int, int] | None]]:

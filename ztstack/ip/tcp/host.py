@@ -20,7 +20,13 @@ from ztstack.ip.addresses import overlaps
 from ztstack.ip.events import Accepted, Event
 from ztstack.ip.packets.tcp import HEADER_BYTES, PROTOCOL, Flags, TcpSegment, verify
 from ztstack.ip.tcp.arrival import receive, take_syn
-from ztstack.ip.tcp.bursts import flow_ends, is_usual, take_acknowledgements, take_run
+from ztstack.ip.tcp.bursts import (
+    flow_ends,
+    is_usual,
+    take_acknowledgements,
+    take_last_acknowledgement,
+    take_run,
+)
 from ztstack.ip.tcp.connection import Connection
 from ztstack.ip.tcp.control_block import WINDOW_SHIFT, Shared, usable_mss
 from ztstack.ip.tcp.cookies import Cookies
@@ -423,6 +429,12 @@ class TcpHost:
         connection = self._connections.get(flow)
         if connection is None or not self._is_local(destination):
             return False
+        if connection.state in SENDING and take_last_acknowledgement(
+            now, connection, burst, header, flow_at, flow
+        ):
+            if self._shared.over:
+                self._sweep()
+            return True
         if not is_usual(burst, flow, header, flow_end, connection.pseudo):
             return False
         at = take_run(now, connection, burst, header) if connection.takes_runs else 0

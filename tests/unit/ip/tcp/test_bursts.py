@@ -16,6 +16,7 @@ from tests.support.tcp_burst import (
     receive_each,
 )
 from tests.support.tcp_pair import IP_A, IP_B, Pair, burst_of, sealed
+from ztstack.base.errors import Drop
 from ztstack.base.frame import Burst, EtherType
 from ztstack.base.timers import MILLISECOND, SECOND
 from ztstack.base.trace import ListTracer
@@ -157,6 +158,47 @@ def test_of_leading_acknowledgements_the_last_is_enough(
         for taken_in, is_burst in ((order, True), (same, False))
     )
     assert burst == plain
+
+
+@pytest.mark.parametrize(("spoiled", "drops"), [(0, []), (1, []), (2, [Drop.BAD_CHECKSUM])])
+def test_only_the_last_of_many_acknowledgements_has_to_be_right(
+    spoiled: int, drops: list[Drop]
+) -> None:
+    pair = Pair()
+    a, found = acknowledgements(pair, [2 * 2748, 3 * 2748, 100])
+    a.congestion.threshold = a.congestion.window
+    packet = bytearray(found[spoiled])
+    packet[34] ^= 0x10  # the window
+    found[spoiled] = bytes(packet)
+    burst = burst_of(found)
+    if pair.a.host.take_burst(pair.now, EtherType.IPV4, burst):
+        for one in found:
+            pair.a.host.receive(pair.now, IP_B, IP_A, memoryview(one)[20:])
+    assert pair.a.tracer.drops == drops
+    assert a.send_unacknowledged == 1 + [5496, 13740, 13840][1 if spoiled == 2 else 2]
+
+
+def test_acknowledgements_of_two_connections_in_one_burst() -> None:
+    """None is taken for the other's, though all of them only acknowledge."""
+    pair = Pair()
+    found, ends = [], []
+    for port in (50_000, 50_001):
+        b_listener = pair.listen(port - 40_000)
+        a = pair.connect(port - 40_000, port)
+        pair.run(1 * SECOND)
+        b = b_listener.accept()
+        assert b is not None
+        a.congestion.window = a.congestion.threshold = 1 << 20
+        for size in (2 * 2748, 3 * 2748):
+            a.write(pair.now, data_of(size))
+            for run in pair.a.host.take_packets(pair.now, 64):
+                receive_each(pair, [header + bytes(body) for header, body in run.packets])
+            pair.now += 2 * MILLISECOND
+            found += [header for header, _ in answers(pair)]
+        ends.append(a)
+    assert len(found) == 4
+    assert pair.a.host.take_burst(pair.now, EtherType.IPV4, burst_of(found)) == []
+    assert [a.in_flight for a in ends] == [0, 0]
 
 
 @pytest.mark.parametrize("at", [4, 8, 13, 24, 31])
