@@ -109,20 +109,20 @@ class Driver:
     # Receiver.
 
     def received(self, number: int, remote: Endpoint, view: memoryview, step: int) -> None:
-        now = self._heard(number, remote, step, len(view))
-        self.node.receive_train(now, number, remote, view, step)
-
-    def received_pile(self, number: int, remote: Endpoint, datagrams: Sequence[memoryview]) -> None:
-        first = len(datagrams[0])
-        now = self._heard(number, remote, first, first * len(datagrams))
-        self.node.receive_pile(now, number, remote, datagrams)
-
-    def _heard(self, number: int, remote: Endpoint, step: int, size: int) -> int:
         now = self.now()
-        self._alertness.heard(now, size)
+        self._alertness.heard(now, len(view))
         if self.relay is not None and number != ALL_SOCKETS:
             self.relay.client.heard(now, remote, step)
-        return now
+        assert self._node is not None
+        self._node.receive_train(now, number, remote, view, step)
+
+    def received_pile(self, number: int, remote: Endpoint, datagrams: Sequence[memoryview]) -> None:
+        now = self.now()
+        self._alertness.heard(now, len(datagrams) * len(datagrams[0]))
+        if self.relay is not None and number != ALL_SOCKETS:
+            self.relay.client.heard(now, remote, len(datagrams[0]))
+        assert self._node is not None
+        self._node.receive_pile(now, number, remote, datagrams)
 
     def drained(self) -> None:
         """End a wake-up: who waits for what arrived is woken first.
@@ -146,7 +146,8 @@ class Driver:
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
-        node, now = self.node, self.now()
+        node, now = self._node, self.now()
+        assert node is not None
         # What was armed is never later than the node's next timer when the last pump ended.
         if self._timer is None or self._timer_at <= now:
             node.handle_timer(now)

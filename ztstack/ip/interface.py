@@ -44,13 +44,14 @@ class Interface:
         self._departure = Departure(mac, mtu, entropy, tracer)
         self.mtu = self._departure.mtu
         """What may arrive; nobody but `set_mtu` changes it."""
-        self._events: list[Event] = []
-        self._tcp = TcpHost(entropy, tracer, self._is_local, self._events)
+        # What there is to tell; `take_events` empties it.
+        self.events: list[Event] = []
+        self._tcp = TcpHost(entropy, tracer, self._is_local, self.events)
         self._tcp_mtu = self._departure.mtu
         self._tcp.set_mtu(now, self._tcp_mtu)
         self._ports = EphemeralPorts(entropy)
-        self._udp = UdpTable(entropy, tracer, self._events)
-        self._echo = EchoSocket(tracer, self._events)
+        self._udp = UdpTable(entropy, tracer, self.events)
+        self._echo = EchoSocket(tracer, self.events)
         self._arrival = Arrival(mac, self._departure, self._tcp, self._udp, self._echo, tracer)
         # When packets to ourselves wait for another turn: the time of the last one.
         self._again: int | None = None
@@ -267,12 +268,8 @@ class Interface:
             self._tcp.flush(now)
         return bool(local)
 
-    @property
-    def has_events(self) -> bool:
-        return bool(self._events)
-
     def take_events(self) -> list[Event]:
         # The sockets share this list, so it is emptied and not replaced.
-        events = self._events[:]
-        self._events.clear()
+        events = self.events[:]
+        self.events.clear()
         return events

@@ -241,7 +241,7 @@ class Node:
             for member in tuple(self.members.values()):
                 if member.network.has_output:
                     self._drain_network(now, member)
-                if member.interface.has_events:
+                if member.interface.events:
                     self._drain_interface(now, member)
             if self.controller is not None:
                 self._drain_controller(now, self.controller)
@@ -253,7 +253,7 @@ class Node:
         if self.switch.has_news or self._local:
             return True
         for member in self.members.values():
-            if member.network.has_output or member.interface.has_events:
+            if member.network.has_output or member.interface.events:
                 return True
         return self.controller is not None and self.controller.has_output
 
