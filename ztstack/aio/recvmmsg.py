@@ -7,6 +7,7 @@ datagram's decryption. Benchmark: tests/bench/others.py.
 from __future__ import annotations
 
 import errno
+import mmap
 import socket
 import struct
 import sys
@@ -17,7 +18,7 @@ COUNT: Final = 128
 _SLOT_BYTES: Final = 65_536 + 64
 """Room for a whole train; slots at multiples of 64 KiB would share the lines of a cache.
 
-Of what is never written, the system gives no memory.
+Of a map, only what was written to takes memory: a page for each datagram that came alone.
 """
 _NAME_BYTES: Final = 28
 _CONTROL_BYTES: Final = 64
@@ -57,7 +58,7 @@ class Batch:
             *(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p),
         )
         self._wanted = level, kind
-        room = memoryview(bytearray(COUNT * _SLOT_BYTES))
+        room = memoryview(mmap.mmap(-1, COUNT * _SLOT_BYTES))
         self._slots = [room[i * _SLOT_BYTES : (i + 1) * _SLOT_BYTES] for i in range(COUNT)]
         self._names = bytearray(COUNT * _NAME_BYTES)
         self._ancillary = bytearray(COUNT * _CONTROL_BYTES)

@@ -136,7 +136,8 @@ class UdpSockets:
         self._buffer = bytearray(PILE_BYTES + 65536)
         self._view = memoryview(self._buffer)
         self._remotes: dict[tuple[str, int], Endpoint] = {}
-        self._known: dict[bytes, Endpoint] = {}
+        # The same by the names that the system gives to a batch.
+        self._raw_remotes: dict[bytes, Endpoint] = {}
         self._names: dict[Endpoint, tuple[str, int]] = {}
         self._waiting: set[int] = set()
         self.expects_one = False
@@ -235,7 +236,7 @@ class UdpSockets:
         runs = batch.receive(sock.sock.fileno())
         singles = 0
         for run in runs:
-            remote = self._known.get(run.name) or self._learn(batch, run.name)
+            remote = self._raw_remotes.get(run.name) or self._learn(batch, run.name)
             if run.step:
                 self._pass(sock, remote, run.datagrams[0], run.step)
             else:
@@ -252,9 +253,9 @@ class UdpSockets:
             return None
 
     def _learn(self, batch: Batch, raw: bytes) -> Endpoint:
-        if len(self._known) >= _NAMES_LIMIT:
-            self._known.clear()
-        known = self._known[raw] = self._endpoint(batch.name_of(raw))
+        if len(self._raw_remotes) >= _NAMES_LIMIT:
+            self._raw_remotes.clear()
+        known = self._raw_remotes[raw] = self._endpoint(batch.name_of(raw))
         return known
 
     def _pass_pile(self, sock: UdpSocket, remote: Endpoint, pile: list[memoryview]) -> None:
