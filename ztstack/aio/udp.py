@@ -63,7 +63,14 @@ class UdpSocket:
     """One bound socket: its number, its family and what the kernel can do for it."""
 
     __slots__ = (
-        *("can_segment", "device", "expects_many", "family", "gro", "local", "number", "queue"),
+        "can_segment",
+        "device",
+        "expects_many",
+        "family",
+        "gro",
+        "local",
+        "number",
+        "queue",
         "sock",
     )
 
@@ -233,9 +240,8 @@ class UdpSockets:
 
     def _receive_many(self, sock: UdpSocket, batch: Batch) -> None:
         """Take what comes one by one with one call, as long as it does."""
-        runs = batch.receive(sock.sock.fileno())
         singles = 0
-        for run in runs:
+        for run in batch.receive(sock.sock.fileno()):
             remote = self._raw_remotes.get(run.name) or self._learn(batch, run.name)
             if run.step:
                 self._pass(sock, remote, run.datagrams[0], run.step)

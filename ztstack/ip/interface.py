@@ -44,8 +44,8 @@ class Interface:
         self._departure = Departure(mac, mtu, entropy, tracer)
         self.mtu = self._departure.mtu
         """What may arrive; nobody but `set_mtu` changes it."""
-        # What there is to tell; `take_events` empties it.
         self.events: list[Event] = []
+        """What there is to tell; whoever wants to know whether there is anything looks here."""
         self._tcp = TcpHost(entropy, tracer, self._is_local, self.events)
         self._tcp_mtu = self._departure.mtu
         self._tcp.set_mtu(now, self._tcp_mtu)
