@@ -125,7 +125,8 @@ def take_last_acknowledgement(
 ) -> bool:
     """Take the last of rows that acknowledge more and more; False, and nothing done, if they don't.
 
-    Of the others not even the sums are looked at: a steady connection does as if they were lost.
+    A window that changes is news too, and no duplicate (RFC 5681 section 2). Of the others not even
+    the sums are looked at: a steady connection does as if they were lost.
     """
     view, rows = burst.view, burst.rows
     length, flags = header + HEADER_BYTES, _FAST_FLAGS
@@ -133,14 +134,16 @@ def take_last_acknowledgement(
         length, flags = length + STAMP_BYTES, _STAMPED_FLAGS
     if len(rows) < 2 or burst.lengths.count(length) < len(rows) or not connection.is_steady:
         return False
-    base, edge = connection.wire_sequence(connection.send_unacknowledged), 0
+    base, edge, known = connection.wire_sequence(connection.send_unacknowledged), 0, -1
     flow_end = flow_at + len(flow)
     for row in rows:
-        _, acknowledgement, bits, _ = _FIELDS.unpack_from(view, row + header + 4)
+        _, acknowledgement, bits, window = _FIELDS.unpack_from(view, row + header + 4)
         ahead = acknowledgement - base & MASK
-        if bits != flags or not edge < ahead or view[row + flow_at : row + flow_end] != flow:
+        if ahead <= edge and (ahead < edge or not edge or window == known):
             return False
-        edge = ahead
+        if bits != flags or view[row + flow_at : row + flow_end] != flow:
+            return False
+        edge, known = ahead, window
     last = Burst(burst.arena, burst.stride, rows[-1:], burst.lengths[-1:])
     return (
         is_usual(last, flow, header, flow_end, connection.pseudo)

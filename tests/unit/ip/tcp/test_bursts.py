@@ -178,6 +178,33 @@ def test_only_the_last_of_many_acknowledgements_has_to_be_right(
     assert a.send_unacknowledged == 1 + [5496, 13740, 13840][1 if spoiled == 2 else 2]
 
 
+def with_window(packet: bytes, window: int) -> bytes:
+    segment = bytearray(packet[20:])
+    segment[14:16] = window.to_bytes(2, "big")
+    return packet[:20] + sealed(bytes(segment), IP_B, IP_A)
+
+
+@pytest.mark.parametrize(
+    ("windows", "is_one"), [([50, 60], True), ([60, 50, 60], True), ([50, 50], False)]
+)
+def test_a_window_that_changes_is_no_duplicate(windows: list[int], is_one: bool) -> None:
+    """It counts as an acknowledgement that was lost, unless it is the last."""
+    seen = []
+    for is_burst in (True, False):
+        pair = Pair()
+        a, found = acknowledgements(pair, [2 * 2748, 3 * 2748, 100])
+        a.congestion.threshold = a.congestion.window
+        packets = [found[0], *(with_window(found[1], window) for window in windows)]
+        if is_burst:
+            # Nobody looks at the checksum of what is as good as lost.
+            packets[0] = with_window(packets[0], 70)[:36] + packets[0][36:]
+            assert pair.a.host.receive_burst(pair.now, EtherType.IPV4, burst_of(packets)) is is_one
+        else:
+            pair.a.host.receive(pair.now, IP_B, IP_A, memoryview(packets[-1])[20:])
+        seen.append((a.send_unacknowledged, a.peer_window, a.congestion.window))
+    assert (seen[0] == seen[1]) is is_one
+
+
 def test_acknowledgements_of_two_connections_in_one_burst() -> None:
     """None is taken for the other's, though all of them only acknowledge."""
     pair = Pair()
