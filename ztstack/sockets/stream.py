@@ -10,7 +10,7 @@ from ztstack.base.address import Address
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import Closed
 from ztstack.base.network_id import NetworkId
-from ztstack.ip.events import Established, Event, Readable, Refused, Writable
+from ztstack.ip.events import Event
 from ztstack.ip.tcp.connection import Connection
 from ztstack.sockets.options import ConnectionSocket
 
@@ -180,11 +180,8 @@ class Stream:
             await self._wait()
 
     def socket_event(self, event: Event) -> None:
-        match event:
-            case Readable() | Writable() | Established() | Refused():
-                self._wake()
-            case _:
-                self._wake()
+        del event
+        self._wake()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from ztstack.base.address import Address
@@ -55,6 +56,7 @@ __all__ = ["Inbound", "InboundBurst", "PathPolicy", "PeerStatus", "Switch"]
 
 HOUSEKEEPING_US: Final = 30 * SECOND
 INBOUND_LIMIT: Final = 4096
+_address_of: Final = lru_cache(maxsize=1024)(Address.from_bytes5)
 """Messages that the owner has not taken yet."""
 
 
@@ -341,7 +343,7 @@ class Switch(Views):
             index += taken or 1
 
     def _peer_at(self, view: memoryview, at: int) -> Peer | None:
-        return self._topology.peers.get(Address(int.from_bytes(view[at + 13 : at + 18], "big")))
+        return self._topology.peers.get(_address_of(bytes(view[at + 13 : at + 18])))
 
     def _keys(self, peer: Peer) -> AesGmacSiv | None:
         try:

@@ -47,6 +47,9 @@ _ROW_AT: Final = _PLAIN_AT + PREFIX_BYTES
 _LEAST: Final = ENVELOPE_OFFSET + PREFIX_BYTES
 """A FRAME without a payload."""
 _AES_FLAGS: Final = SUITE_AES << SUITE_SHIFT
+# The last six of the authenticated bytes: flags, and zeros.
+_WHOLE: Final = bytes((_AES_FLAGS,)) + _ZERO5
+_AUTHENTIC: Final = [bytes((flags & AUTHENTIC_MASK,)) + _ZERO5 for flags in range(256)]
 
 
 def even_packet(limit: int) -> int:
@@ -87,10 +90,18 @@ def may_open(view: memoryview, step: int) -> bool:
     return view[13] != FRAGMENT_MARK and view[FLAGS_OFFSET] & SUITE_MASK == _AES_FLAGS
 
 
+def seal_single(keys: AesGmacSiv, addresses: bytes, plaintext: bytes, iv: bytes) -> bytes:
+    """Return a packet that goes alone, and whole; `iv` has eight random bytes."""
+    x, y = _QQ.unpack(keys.gmac(iv + _ZERO4, b"", b"".join((addresses, _WHOLE, plaintext))))
+    tag = keys.ecb_encrypt(iv + _Q.pack(x ^ y))
+    keys.ctr_reset(tag if tag[12] < 0x80 else counter_block(tag))
+    return b"".join((tag[:8], addresses, _WHOLE[:1], tag[8:], keys.ctr_update(plaintext)))
+
+
 def open_single(keys: AesGmacSiv, view: memoryview) -> Opened:
     """Decrypt a packet that came alone, and whole; `may_open` was asked."""
     packet_id, addresses, tag2 = _HEAD.unpack_from(view)
-    associated = addresses[:10] + bytes((addresses[10] & AUTHENTIC_MASK,)) + _ZERO5
+    associated = addresses[:10] + _AUTHENTIC[addresses[10]]
     tag = packet_id + tag2
     keys.ctr_reset(tag if tag[12] < 0x80 else counter_block(tag))
     authentic = associated + keys.ctr_update(view[ENVELOPE_OFFSET:])
@@ -267,6 +278,20 @@ class TrainSealer:
         `random` has eight bytes for each packet. Returns the trains and how many packets were too
         long for any receiver. Named by tests/bench/stream.py.
         """
+        if len(packets) == 1:
+            plaintext = b"".join((prefix, *packets[0]))
+            if ENVELOPE_OFFSET + len(plaintext) <= self._mtu:
+                return [Train(seal_single(keys, addresses, plaintext, random), 0)], 0
+        return self._seal_all(keys, addresses, prefix, packets, random)
+
+    def _seal_all(
+        self,
+        keys: AesGmacSiv,
+        addresses: bytes,
+        prefix: bytes,
+        packets: Sequence[tuple[bytes, bytes | memoryview]],
+        random: bytes,
+    ) -> tuple[list[Train], int]:
         gmac, ecb, reset, update = keys.gmac, keys.ecb_encrypt, keys.ctr_reset, keys.ctr_update
         trains: list[Train] = []
         pieces: list[bytes | memoryview] = []

@@ -32,22 +32,18 @@ def pseudo_header(source: bytes, destination: bytes, protocol: int, length: int)
     return source + destination + length.to_bytes(4, "big") + bytes((0, 0, 0, protocol))
 
 
-def swap(value: int) -> int:
-    """Turn a 16-bit sum between byte orders: sums of either order are the other's, swapped."""
-    return (value & 0xFF) << 8 | value >> 8
-
-
 def slot_sums(buffer: bytes | bytearray | memoryview, stride: int, skip: int) -> list[int]:
     """Return the word sum of every slot of `stride` bytes, without its first `skip` bytes.
 
-    Both are multiples of four. Sums are of little-endian words, modulo 65535.
+    Both are multiples of four. Sums are modulo 65535.
     """
     import numpy as np  # noqa: PLC0415 - loaded when the first full burst comes
 
     count = len(buffer) // stride
     words = np.frombuffer(buffer, "<u4", count * (stride // 4)).reshape(count, stride // 4)
-    sums = words[:, skip // 4 :].sum(axis=1, dtype=np.uint64) % np.uint64(_MODULUS)
-    result: list[int] = sums.tolist()
+    sums = np.add.reduce(words[:, skip // 4 :], axis=1, dtype=np.uint64) % np.uint64(_MODULUS)
+    # Sums of little-endian words are the others' with their bytes swapped.
+    result: list[int] = sums.astype("<u2").byteswap().tolist()
     return result
 
 

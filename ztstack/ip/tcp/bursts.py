@@ -6,7 +6,7 @@ import struct
 from typing import Final
 
 from ztstack.base.frame import Burst, EtherType
-from ztstack.ip.packets.checksum import has_numpy, slot_sums, swap, word_sum
+from ztstack.ip.packets.checksum import has_numpy, slot_sums, word_sum
 from ztstack.ip.packets.tcp import HEADER_BYTES, PROTOCOL, STAMPS, Flags
 from ztstack.ip.tcp.arrival import may_acknowledge, receive_acknowledgement, receive_run
 from ztstack.ip.tcp.connection import Connection
@@ -132,7 +132,7 @@ def take_last_acknowledgement(
     length, flags = header + HEADER_BYTES, _FAST_FLAGS
     if connection.stamps:
         length, flags = length + STAMP_BYTES, _STAMPED_FLAGS
-    if len(rows) < 2 or burst.lengths.count(length) < len(rows) or not connection.is_steady:
+    if burst.lengths.count(length) < len(rows) or not connection.is_steady:
         return False
     base, edge, known = connection.wire_sequence(connection.send_unacknowledged), 0, -1
     flow_end = flow_at + len(flow)
@@ -146,7 +146,7 @@ def take_last_acknowledgement(
         edge, known = ahead, window
     last = Burst(burst.arena, burst.stride, rows[-1:], burst.lengths[-1:])
     return (
-        is_usual(last, flow, header, flow_end, connection.pseudo)
+        is_usual(connection, last, flow, header, flow_end)
         and take_acknowledgements(now, connection, last, header) == 1
     )
 
@@ -196,11 +196,8 @@ def flow_ends(burst: Burst, ethertype: int) -> list[int]:
     return [*ends, len(burst.rows)]
 
 
-def is_usual(burst: Burst, flow: bytes, header: int, flow_end: int, pseudo: int) -> bool:
-    """Tell whether all rows are whole plain TCP packets of one flow with right checksums.
-
-    `pseudo` is the sum of the flow's pseudo header without the length.
-    """
+def is_usual(connection: Connection, burst: Burst, flow: bytes, header: int, flow_end: int) -> bool:
+    """Tell whether all rows are whole plain TCP packets of a connection with right checksums."""
     arena, stride, rows = burst.arena, burst.stride, burst.rows
     is_batch = len(rows) >= _ROWS and has_numpy()
     # A slot holds 28 bytes, then the IP packet, then zeros: one sum for each.
@@ -211,7 +208,7 @@ def is_usual(burst: Burst, flow: bytes, header: int, flow_end: int, pseudo: int)
         view = burst.view
         for row, length in zip(rows, burst.lengths, strict=True):
             sums.append(word_sum(view[row : row + length]))
-    known, size, wanted = bytearray(), 0, 0
+    known, size, wanted = connection.plain_head
     is_known = arena.startswith
     for row, length, total in zip(rows, burst.lengths, sums, strict=True):
         if length != size or not is_known(known, row):
@@ -219,13 +216,11 @@ def is_usual(burst: Burst, flow: bytes, header: int, flow_end: int, pseudo: int)
             head = arena[row : row + flow_end]
             if not _is_plain(head, flow, header, length):
                 return False
-            known, size = head, length
+            known, size = bytes(head), length
             # The sum of a right IPv4 header is zero.
             own = 0 if header == 20 else word_sum(head[:header])
-            wanted = (own - pseudo - length + header) % 65_535
-            if is_batch:
-                # Sums of little-endian words are the others' with their bytes swapped.
-                wanted = swap(wanted)
+            wanted = (own - connection.pseudo - length + header) % 65_535
+            connection.plain_head = known, size, wanted
         if total != wanted:
             return False
     return True

@@ -180,6 +180,7 @@ class ControlBlock:
         "peer_window_max",
         "peer_window_shift",
         "ping_due",
+        "plain_head",
         "probe_due",
         "progress_at",
         "pseudo",
@@ -231,6 +232,8 @@ class ControlBlock:
         ports = struct.pack(">HH", remote.port, local.port)
         self.flow = remote.ip + local.ip + ports
         self.pseudo = word_sum(pseudo_header(local.ip, remote.ip, PROTOCOL, 0))
+        # What the last plain packet began with up to its ports, its length, and its right sum.
+        self.plain_head = b"", 0, 0
         self.fast_header = _ip_header(local.ip, remote.ip)
         self.own_mss = usable_mss(mtu, len(local.ip))
         self.mss = min(self.own_mss, DEFAULT_MSS4 if len(local.ip) == 4 else DEFAULT_MSS6)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.timers import MILLISECOND, SECOND
-from ztstack.ip.packets.checksum import has_numpy, slot_sums, swap, word_sum
+from ztstack.ip.packets.checksum import has_numpy, slot_sums, word_sum
 from ztstack.ip.packets.tcp import HEADER, HEADER_BYTES, PROTOCOL, Flags, TcpSegment
 from ztstack.ip.tcp.control_block import (
     DELAY,
@@ -404,7 +404,7 @@ def _send_full(block: ControlBlock, start: int, count: int, packets: list[Packet
             count -= 1
             continue
         if rows >= _ROWS and not mss & 3 and has_numpy():
-            sums = [swap(value) for value in slot_sums(region[: rows * mss], mss, 0)]
+            sums = slot_sums(region[: rows * mss], mss, 0)
         else:
             sums = [word_sum(region[i : i + mss]) for i in range(0, rows * mss, mss)]
         _add_rows(block, start, region, sums, packets, window)

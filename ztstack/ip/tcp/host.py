@@ -429,13 +429,15 @@ class TcpHost:
         connection = self._connections.get(flow)
         if connection is None or not self._is_local(destination):
             return False
-        if connection.state in SENDING and take_last_acknowledgement(
-            now, connection, burst, header, flow_at, flow
+        if (
+            len(rows) > 1
+            and connection.state in SENDING
+            and take_last_acknowledgement(now, connection, burst, header, flow_at, flow)
         ):
             if self._shared.over:
                 self._sweep()
             return True
-        if not is_usual(burst, flow, header, flow_end, connection.pseudo):
+        if not is_usual(connection, burst, flow, header, flow_end):
             return False
         at = take_run(now, connection, burst, header) if connection.takes_runs else 0
         if not at and connection.state in SENDING:
