@@ -1,15 +1,25 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support.seccomp import forbid
 from ztstack.aio import udp
 from ztstack.aio.recvmmsg import COUNT, Batch, Run
-from ztstack.aio.udp import SINGLES_BEFORE_BATCH, SOL_UDP, UDP_SEGMENT, UdpSockets
+from ztstack.aio.udp import (
+    SINGLES_BEFORE_BATCH,
+    SINGLES_PER_WAKEUP,
+    SOL_UDP,
+    UDP_GRO,
+    UDP_SEGMENT,
+    UdpSockets,
+)
 from ztstack.base.datagram import ALL_SOCKETS, Datagram
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import InvalidConfig, PortInUse
@@ -226,6 +236,23 @@ def test_many_come_as_they_were_sent(
     collector = asyncio.run(collected(sent, local=local))
     assert collector.datagrams == [data for _, data in pieces(sent)]
     assert (COUNT in taken) is has_batches
+
+
+def test_many_where_a_filter_forbids_to_take_them_at_once() -> None:
+    """What a sandbox does to a system call that its author did not think of."""
+    sent = [(0, bytes((number,)) * 60) for number in range(3 * SINGLES_PER_WAKEUP)]
+
+    def run() -> Collector:
+        # Of this thread alone, which ends.
+        forbid("recvmmsg", errno.EPERM)
+        with pytest.raises(PermissionError), socket.socket(type=socket.SOCK_DGRAM) as sock:
+            Batch(SOL_UDP, UDP_GRO).receive(sock.fileno())
+        return asyncio.run(collected(sent))
+
+    with ThreadPoolExecutor(1) as pool:
+        collector = pool.submit(run).result()
+    assert collector.datagrams == [data for _, data in sent]
+    assert collector.most == SINGLES_PER_WAKEUP
 
 
 def test_empty_datagrams_are_left_out_of_many() -> None:

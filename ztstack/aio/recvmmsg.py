@@ -27,6 +27,8 @@ _CONTROL_BYTES: Final = 64
 _MESSAGE: Final = struct.Struct("@PIPNPNi0PI0P")
 _PART: Final = struct.Struct("@PN")
 _ANCILLARY: Final = struct.Struct("@Niii")
+_REFUSED: Final = (errno.ENOSYS, errno.EPERM, errno.EACCES)
+"""What an old system, or a filter of system calls, answers."""
 _TRUNCATED: Final = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 _IPV4_NAME: Final = struct.Struct("!2xH4s")
 _IPV6_NAME: Final = struct.Struct("!2xH4x16s")
@@ -51,12 +53,13 @@ class Batch:
         try:
             import ctypes  # noqa: PLC0415 - who never gets many datagrams need not pay for it
 
-            self._call = ctypes.CDLL(None).recvmmsg
+            self._call = ctypes.CDLL(None, use_errno=True).recvmmsg
         except (ImportError, AttributeError):
             raise OSError(errno.ENOSYS, "no recvmmsg") from None
         self._call.argtypes = (
             *(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p),
         )
+        self._last_errno = ctypes.get_errno
         self._wanted = level, kind
         room = memoryview(mmap.mmap(-1, COUNT * _SLOT_BYTES))
         self._slots = [room[i * _SLOT_BYTES : (i + 1) * _SLOT_BYTES] for i in range(COUNT)]
@@ -83,12 +86,14 @@ class Batch:
         """Return what has come, without waiting.
 
         Empty and truncated messages are left out. An error of the socket ends what has come, as the
-        answers to earlier datagrams do that nobody took.
+        answers to earlier datagrams do that nobody took; OSError if the call itself is refused.
         """
         # The kernel wrote sizes where it read them.
         self._messages[:] = self._fresh
         count = self._call(fd, self._at, COUNT, int(socket.MSG_DONTWAIT), None)
         if count <= 0:
+            if count < 0 and (code := self._last_errno()) in _REFUSED:
+                raise OSError(code, "recvmmsg is not allowed")
             return []
         told = _results(count).unpack_from(self._messages)
         extras, flags, sizes = told[::3], told[1::3], told[2::3]

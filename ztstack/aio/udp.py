@@ -241,7 +241,12 @@ class UdpSockets:
     def _receive_many(self, sock: UdpSocket, batch: Batch) -> None:
         """Take what comes one by one with one call, as long as it does."""
         singles = 0
-        for run in batch.receive(sock.sock.fileno()):
+        try:
+            runs = batch.receive(sock.sock.fileno())
+        except OSError:
+            # The socket is still readable, and is drained one by one from now on.
+            self._batch, runs = None, []
+        for run in runs:
             remote = self._raw_remotes.get(run.name) or self._learn(batch, run.name)
             if run.step:
                 self._pass(sock, remote, run.datagrams[0], run.step)
