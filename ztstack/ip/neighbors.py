@@ -20,9 +20,14 @@ from ztstack.ip.packets.ipv6 import ICMPV6, Ipv6Packet
 MAX_NEIGHBORS: Final = 1024
 MAX_PENDING_PACKETS: Final = 64
 MAX_PENDING_BYTES: Final = 256 * 1024
-ASK_US: Final = (SECOND // 4, SECOND // 2, SECOND, SECOND, 2 * SECOND)
-"""How long each question waits for its answer. The first may be lost while a peer is looked up."""
-ASKS: Final = len(ASK_US)
+ASK_US: Final = (SECOND // 4, SECOND // 2, *[SECOND] * 6)
+"""How long each question waits for its answer. The first may be lost while a peer is looked up.
+
+Stock nodes listen up to 5 s later than they have an address: that often they look at the groups of
+their interface.
+"""
+CONFIRMS: Final = 4
+"""So often a neighbour whose MAC is known is asked himself, before everybody is."""
 # After this long a mapping in use is confirmed by asking the neighbour itself.
 FRESH_US: Final = 60 * SECOND
 
@@ -156,9 +161,10 @@ class Neighbors:
             neighbor = self._table.get(ip)
             if neighbor is None:
                 continue
-            if neighbor.asks < ASKS:
+            is_confirming = neighbor.state is State.CONFIRMING
+            if neighbor.asks < (CONFIRMS if is_confirming else len(ASK_US)):
                 self._ask(now, ip, neighbor)
-            elif neighbor.state is State.CONFIRMING:
+            elif is_confirming:
                 # The MAC may have changed: ask everybody.
                 neighbor.enter(State.ASKING)
                 neighbor.asks = 0
