@@ -12,6 +12,7 @@ from ztstack.ip.tcp.arrival import may_acknowledge, receive_acknowledgement, rec
 from ztstack.ip.tcp.connection import Connection
 from ztstack.ip.tcp.control_block import STAMP_BYTES
 from ztstack.ip.tcp.sequence import MASK, distance
+from ztstack.ip.tcp.state import SENDING
 
 _ROWS: Final = 4
 _FIELDS: Final = struct.Struct(">IIHH")
@@ -24,6 +25,31 @@ _STAMPED_FLAGS: Final = (HEADER_BYTES + STAMP_BYTES) // 4 << 12 | int(Flags.ACK)
 _STAMP_KIND: Final = int.from_bytes(STAMPS, "big")
 _PSH: Final = int(Flags.PSH)
 _NEWER: Final = 0x7FFFFFFF
+
+
+def take_leading(
+    now: int, connection: Connection, burst: Burst, header: int, flow_at: int, flow: bytes
+) -> int:
+    """Take what short ways take of the leading rows; return how many, or -1 if any row is unusual.
+
+    The first and the last row are of this flow.
+    """
+    is_sending = connection.state in SENDING
+    if (
+        is_sending
+        and len(burst.rows) > 1
+        and take_last_acknowledgement(now, connection, burst, header, flow_at, flow)
+    ):
+        return len(burst.rows)
+    if not is_usual(connection, burst, flow, header, flow_at + len(flow)):
+        return -1
+    begin = header + HEADER_BYTES + (STAMP_BYTES if connection.stamps else 0)
+    taken = 0
+    if burst.lengths[0] > begin and connection.takes_runs:
+        taken = take_run(now, connection, burst, header)
+    if not taken and is_sending:
+        taken = take_acknowledgements(now, connection, burst, header)
+    return taken
 
 
 def take_run(now: int, connection: Connection, burst: Burst, header: int) -> int:

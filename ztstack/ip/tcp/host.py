@@ -20,13 +20,7 @@ from ztstack.ip.addresses import overlaps
 from ztstack.ip.events import Accepted, Event
 from ztstack.ip.packets.tcp import HEADER_BYTES, PROTOCOL, Flags, TcpSegment, verify
 from ztstack.ip.tcp.arrival import receive, take_syn
-from ztstack.ip.tcp.bursts import (
-    flow_ends,
-    is_usual,
-    take_acknowledgements,
-    take_last_acknowledgement,
-    take_run,
-)
+from ztstack.ip.tcp.bursts import flow_ends, take_leading
 from ztstack.ip.tcp.connection import Connection
 from ztstack.ip.tcp.control_block import WINDOW_SHIFT, Shared, usable_mss
 from ztstack.ip.tcp.cookies import Cookies
@@ -34,7 +28,7 @@ from ztstack.ip.tcp.departure import Packet, SegmentRun, ip_header, take
 from ztstack.ip.tcp.listener import Listener
 from ztstack.ip.tcp.recovery import shrink
 from ztstack.ip.tcp.sequence import add, distance
-from ztstack.ip.tcp.state import SENDING, State
+from ztstack.ip.tcp.state import State
 from ztstack.ip.tcp.timing import handle_timer
 
 __all__ = ["SegmentRun", "TcpHost"]
@@ -425,23 +419,15 @@ class TcpHost:
         if min(burst.lengths) < header + HEADER_BYTES:
             return False
         flow = bytes(view[first + flow_at : first + flow_end])
+        if len(rows) > 1 and view[rows[-1] + flow_at : rows[-1] + flow_end] != flow:
+            return False
         source, destination = flow[:ip_bytes], flow[ip_bytes : 2 * ip_bytes]
         connection = self._connections.get(flow)
         if connection is None or not self._is_local(destination):
             return False
-        if (
-            len(rows) > 1
-            and connection.state in SENDING
-            and take_last_acknowledgement(now, connection, burst, header, flow_at, flow)
-        ):
-            if self._shared.over:
-                self._sweep()
-            return True
-        if not is_usual(connection, burst, flow, header, flow_end):
+        at = take_leading(now, connection, burst, header, flow_at, flow)
+        if at < 0:
             return False
-        at = take_run(now, connection, burst, header) if connection.takes_runs else 0
-        if not at and connection.state in SENDING:
-            at = take_acknowledgements(now, connection, burst, header)
         for row, length in zip(rows[at:], burst.lengths[at:], strict=True):
             # What is kept of a few odd packets must not keep the arena alive.
             data = memoryview(bytes(view[row + header : row + length]))
