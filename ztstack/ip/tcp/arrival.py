@@ -348,7 +348,9 @@ def acknowledge(
     advanced = offset > block.send_unacknowledged
     learn(block, now, offset, reports, echoed_ms, is_duplicate=duplicate)
     if advanced:
-        if block.room_wanted and not block.closed_by_user:
+        buffer = block.buffer
+        if block.room_wanted and buffer.room >= buffer.limit >> 2 and not block.closed_by_user:
+            # Who waits is woken for a part that is worth it.
             block.room_wanted = False
             block.shared.events.append(Writable(block))
         if block.fin_offset is not None and offset > block.fin_offset:

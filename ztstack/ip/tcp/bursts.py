@@ -212,14 +212,14 @@ def flow_ends(burst: Burst, ethertype: int) -> list[int]:
         left, right = 12, 24
     else:
         left, right = 8, 44
-    view, ends = burst.view, list[int]()
-    known: memoryview | None = None
-    for i, row in enumerate(burst.rows):
-        flow = view[row + left : row + right]
-        if known is not None and flow != known:
+    arena, rows, ends = burst.arena, burst.rows, list[int]()
+    known = arena[rows[0] + left : rows[0] + right] if rows else b""
+    is_known = arena.startswith
+    for i, row in enumerate(rows):
+        if not is_known(known, row + left):
             ends.append(i)
-        known = flow
-    return [*ends, len(burst.rows)]
+            known = arena[row + left : row + right]
+    return [*ends, len(rows)]
 
 
 def is_usual(connection: Connection, burst: Burst, flow: bytes, header: int, flow_end: int) -> bool:

@@ -9,7 +9,7 @@ from tests.support.tcp_pair import IP_A, IP_B, MTU, Pair, transfer
 from ztstack.base.endpoint import Endpoint
 from ztstack.base.errors import Closed, ConnectRefused, ConnectReset, Drop, PortInUse, Unreachable
 from ztstack.base.timers import MILLISECOND, SECOND
-from ztstack.ip.events import Accepted, Ended, Established, Refused
+from ztstack.ip.events import Accepted, Ended, Established, Refused, Writable
 from ztstack.ip.packets.checksum import checksum, pseudo_header
 from ztstack.ip.packets.tcp import PROTOCOL, Flags, TcpSegment
 from ztstack.ip.tcp.connection import Connection
@@ -43,6 +43,27 @@ def test_handshake() -> None:
     assert Established(a) in pair.a.events
     assert [type(e) for e in pair.b.events] == [Accepted]
     assert pair.a.tracer.drops == pair.b.tracer.drops == []
+
+
+def test_a_writer_is_woken_when_a_quarter_of_the_buffer_is_free() -> None:
+    """It never waits in vain, and not each acknowledgement wakes it."""
+    pair = Pair()
+    a, b = pair.open()
+    data, received, at, wakes = data_of(8 << 20), bytearray(), 0, 0
+    for step in range(20_000):
+        woken = Writable(a) in pair.a.events
+        wakes += woken
+        pair.a.events.clear()
+        if woken or not step:
+            assert a.buffer.room >= a.buffer.limit // 4
+            at += a.write(pair.now, memoryview(data)[at:])
+            assert at == len(data) or not a.buffer.room
+        received += b"".join(b.read(pair.now, 1 << 20))
+        if len(received) == len(data):
+            break
+        pair.run(100)
+    assert received == data
+    assert 3 <= wakes <= 4 * len(data) // a.buffer.limit + 4
 
 
 @pytest.mark.parametrize("bursts", [False, True])
