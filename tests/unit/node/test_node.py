@@ -103,7 +103,7 @@ def test_refused_and_unreachable() -> None:
     a, b = world.joined(network), world.joined(network)
     refused = a.interface(network).connect(world.now, b.ip(network), 81)
     nobody = a.interface(network).connect(world.now, bytes((10, 147, 20, 250)), 80)
-    world.run(6 * SECOND)
+    world.run(8 * SECOND)
     assert isinstance(refused.error, ConnectRefused)
     assert isinstance(nobody.error, Unreachable)
 

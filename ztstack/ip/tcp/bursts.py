@@ -161,18 +161,18 @@ def take_last_acknowledgement(
     if burst.lengths.count(length) < len(rows) or not connection.is_steady:
         return False
     base, edge, known = connection.wire_sequence(connection.send_unacknowledged), 0, -1
-    flow_end = flow_at + len(flow)
+    begins = burst.arena.startswith
     for row in rows:
         _, acknowledgement, bits, window = _FIELDS.unpack_from(view, row + header + 4)
         ahead = acknowledgement - base & MASK
         if ahead <= edge and (ahead < edge or not edge or window == known):
             return False
-        if bits != flags or view[row + flow_at : row + flow_end] != flow:
+        if bits != flags or not begins(flow, row + flow_at):
             return False
         edge, known = ahead, window
     last = Burst(burst.arena, burst.stride, rows[-1:], burst.lengths[-1:])
     return (
-        is_usual(connection, last, flow, header, flow_end)
+        is_usual(connection, last, flow, header, flow_at + len(flow))
         and take_acknowledgements(now, connection, last, header) == 1
     )
 
