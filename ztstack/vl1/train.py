@@ -265,7 +265,7 @@ class TrainSealer:
             found = self._cuts[length] = parts, segment_bytes(length, parts)
         return found
 
-    def seal(
+    def seal(  # noqa: PLR0915
         self,
         keys: AesGmacSiv,
         addresses: bytes,
@@ -282,16 +282,6 @@ class TrainSealer:
             plaintext = b"".join((prefix, *packets[0]))
             if ENVELOPE_OFFSET + len(plaintext) <= self._mtu:
                 return [Train(seal_single(keys, addresses, plaintext, random), 0)], 0
-        return self._seal_all(keys, addresses, prefix, packets, random)
-
-    def _seal_all(
-        self,
-        keys: AesGmacSiv,
-        addresses: bytes,
-        prefix: bytes,
-        packets: Sequence[tuple[bytes, bytes | memoryview]],
-        random: bytes,
-    ) -> tuple[list[Train], int]:
         gmac, ecb, reset, update = keys.gmac, keys.ecb_encrypt, keys.ctr_reset, keys.ctr_update
         trains: list[Train] = []
         pieces: list[bytes | memoryview] = []
